@@ -1,0 +1,38 @@
+"""What the loss of a PyTorch model looks like around its weights, clean and under attack, and how sure we are."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from landscape._version import __version__
+
+_HOMES = {
+    "Budget": "budget",
+    "Data": "data",
+    "Network": "network",
+    "Objective": "objective",
+    "Point": "objective",
+    "PGD": "attacks.pgd",
+    "FGSM": "attacks.fgsm",
+    "Liu2020": "attacks.liu2020",
+    "Linear": "attacks.linear",
+    "eigsh": "linalg.eigen",
+    "trace": "linalg.trace",
+    "diagonal": "affine",
+    "sharpness": "analyzers.sharpness",
+    "measure": "runs",
+    "load": "results",
+}
+__all__ = ["__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import: nothing is, until a name that needs it is used.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'landscape' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"landscape.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

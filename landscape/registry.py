@@ -1,0 +1,155 @@
+"""Names that a user may type, and the things that they name.
+
+A model, data set, attack or analyzer is one file in the package of its kind; `@register("attack")` makes its name known.
+A specification is a name with options, `pgd:steps=20,restarts=2`, or where the kind allows it a callable of the user's
+own, `package.module:callable` or `file.py:callable`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+import typing
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar
+
+from landscape.errors import InputError
+
+PACKAGES = {"model": "models", "dataset": "datasets", "attack": "attacks", "analyzer": "analyzers"}
+_known: dict[str, dict[str, Any]] = {kind: {} for kind in PACKAGES}
+Thing = TypeVar("Thing", bound=Callable)
+
+
+def register(kind: str, name: str | None = None) -> Callable[[Thing], Thing]:
+    """Decorator that makes a thing of this kind known by a name, its own by default."""
+
+    def remember(thing: Thing) -> Thing:
+        _known[kind][name or thing.__name__.lower()] = thing
+        return thing
+
+    return remember
+
+
+def named(kind: str) -> dict[str, Any]:
+    """Every registered thing of a kind by its name, sorted; imports the files of that kind."""
+    package = importlib.import_module(f"landscape.{PACKAGES[kind]}")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    return dict(sorted(_known[kind].items()))
+
+
+def find(kind: str, name: str) -> Any:
+    """The thing that a name stands for; InputError lists what there is."""
+    things = named(kind)
+    if name not in things:
+        raise InputError(f"{kind} {name!r} is not known; there are {', '.join(things)}")
+    return things[name]
+
+
+def split(spec: str) -> tuple[str, dict[str, str]]:
+    """("pgd", {"steps": "20"}) of "pgd:steps=20"."""
+    name, _, rest = spec.strip().partition(":")
+    options = {}
+    for part in filter(None, (part.strip() for part in rest.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"{spec!r}: {part!r} is not an option; write {name}:option=value,option=value")
+        options[key.strip()] = value.strip()
+    return name, options
+
+
+def make(kind: str, spec: str, **defaults: Any) -> Any:
+    """What a specification describes: the named thing, called with its options converted to their annotated types.
+
+    defaults: options used where the thing takes them and the specification does not set them
+    """
+    name, options = split(spec)
+    thing = find(kind, name)
+    takes = _options(thing)
+    given: dict[str, Any] = {}
+    for key, value in options.items():
+        if key not in takes:
+            allowed = f"it takes {', '.join(takes)}" if takes else "it takes none"
+            raise InputError(f"{kind} {name} has no option {key!r}; {allowed}")
+        given[key] = _convert(value, takes[key], f"{kind} {name}: {key}")
+    return thing(**{key: value for key, value in defaults.items() if key in takes} | given)
+
+
+def options(kind: str, name: str) -> dict[str, Any]:
+    """The options that a named thing takes, with their defaults."""
+    parameters = inspect.signature(find(kind, name)).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def is_callable_spec(spec: str) -> bool:
+    """Whether a specification names a callable of the user's own rather than a registered thing."""
+    head, colon, tail = spec.rpartition(":")
+    return (
+        bool(colon)
+        and "=" not in tail
+        and (head.endswith(".py") or all(map(str.isidentifier, head.split("."))))
+    )
+
+
+def load_callable(spec: str) -> Callable[..., Any]:
+    """The object that "package.module:callable" or "file.py:callable" names. It imports, and so runs, that code."""
+    place, _, attribute = spec.rpartition(":")
+    if place.endswith(".py"):
+        path = Path(place).expanduser()
+        if not path.is_file():
+            raise InputError(f"{spec!r}: there is no file {path}")
+        module_spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert module_spec is not None
+        assert module_spec.loader is not None
+        module = importlib.util.module_from_spec(module_spec)
+        sys.modules.setdefault(path.stem, module)
+        load: Callable[[], Any] = lambda: module_spec.loader.exec_module(module)  # type: ignore[union-attr]  # noqa: E731
+    else:
+        module = None  # type: ignore[assignment]
+        load = lambda: importlib.import_module(place)  # noqa: E731
+    try:
+        module = load() or module
+    except Exception as error:
+        raise InputError(f"{spec!r} could not be imported: {type(error).__name__}: {error}") from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        there = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise InputError(
+            f"{spec!r}: {place} has no callable {attribute!r}; it has {', '.join(there) or 'none'}"
+        )
+    return found
+
+
+def _options(thing: Callable) -> dict[str, Any]:
+    hints = typing.get_type_hints(thing.__init__ if inspect.isclass(thing) else thing)
+    signature = inspect.signature(thing)
+    return {p.name: hints.get(p.name, str) for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
+
+
+def _convert(value: str, annotation: Any, what: str) -> Any:
+    """Text to the annotated type: int, float, Fraction, bool, str, a Literal, or one of these or None."""
+    choices = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
+        if value not in choices:
+            raise InputError(f"{what} = {value!r} is not one of {', '.join(map(str, choices))}")
+        return value
+    kinds = [kind for kind in choices or (annotation,) if kind is not type(None)]
+    if type(None) in choices and value.lower() == "none":
+        return None
+    try:
+        if bool in kinds:
+            return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
+        return kinds[0](value)
+    except (ValueError, KeyError, ZeroDivisionError):
+        names = {
+            int: "a whole number",
+            float: "a number",
+            Fraction: "a number or a fraction",
+            bool: "true or false",
+        }
+        raise InputError(f"{what} = {value!r} is not {names.get(kinds[0], kinds[0].__name__)}") from None
