@@ -1,0 +1,137 @@
+"""Examples in a fixed order, and the one loop over them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.errors import DataError, InputError
+
+CHUNK = 128
+"""Examples in one pass through the network, and the unit of summation: sums over a chunk are made in the working
+precision, sums over chunks in float64. It is a constant, so that no result depends on a batch size."""
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Examples (x, y), each with its place in the data set that it comes from.
+
+    x: (n, …) images, uint8 in 0 … 255 or floating point in [0, 1]
+    y: (n,) int64 class labels
+    index: (n,) int64 places in the original data set; an example's random starts depend on its place alone
+    name, split: where the examples come from
+    classes: the number of classes, at least max(y) + 1
+    total: examples in the original split, of which these are n
+    """
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    name: str = "unnamed"
+    split: str = "train"
+    classes: int = 0
+    total: int = 0
+
+    def __post_init__(self) -> None:
+        n = len(self.x)
+        if n == 0:
+            raise DataError(f"the data set {self.name} holds no example")
+        if self.y.shape != (n,) or self.index.shape != (n,):
+            raise DataError(
+                f"x holds {n} examples, but y has shape {tuple(self.y.shape)} and index {tuple(self.index.shape)}; "
+                f"both must be ({n},)"
+            )
+        if self.x.dtype != torch.uint8:
+            if not self.x.is_floating_point():
+                raise DataError(
+                    f"x has the type {self.x.dtype}; images are uint8, or floating point in [0, 1]"
+                )
+            if not torch.isfinite(self.x).all():
+                raise DataError(f"the images of {self.name} contain NaN or infinity")
+            low, high = self.x.min().item(), self.x.max().item()
+            if low < 0 or high > 1:
+                raise DataError(
+                    f"the images of {self.name} lie in [{low:.4g}, {high:.4g}], outside [0, 1]: divide by 255, or undo "
+                    "the normalisation and make it the model's first layer, so that eps is in pixels"
+                )
+        if self.y.dtype != torch.int64:
+            raise DataError(f"labels have the type {self.y.dtype}; they must be integers")
+        if self.y.min() < 0:
+            raise DataError(f"the labels of {self.name} go down to {int(self.y.min())}; they count from 0")
+        if self.classes and self.y.max() >= self.classes:
+            raise DataError(
+                f"the labels of {self.name} go up to {int(self.y.max())}, but it has {self.classes} classes"
+            )
+        object.__setattr__(self, "classes", self.classes or int(self.y.max()) + 1)
+        object.__setattr__(self, "total", self.total or n)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: slice | Tensor) -> Data:
+        return replace(self, x=self.x[rows], y=self.y[rows], index=self.index[rows])
+
+    @classmethod
+    def of(cls, x: np.ndarray | Tensor, y: np.ndarray | Tensor, **told: str | int) -> Data:
+        """Data of arrays: images x (n, …) as uint8 or in [0, 1], whole-number labels y (n,)."""
+        x, y = torch.as_tensor(x), torch.as_tensor(y)
+        if y.ndim == 1 and not y.is_floating_point():
+            y = y.long()
+        return cls(x, y, torch.arange(len(x)), **told)  # type: ignore[arg-type]
+
+    @property
+    def sha256(self) -> str:
+        """Digest of images, labels and places, the identity of the data in every result."""
+        digest = hashlib.sha256()
+        for tensor in (self.x, self.y, self.index):
+            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def subset(self, n: int, seed: int = 0) -> Data:
+        """n examples drawn with a seed, as many of each class as can be, in their original order."""
+        if not 1 <= n <= len(self):
+            raise InputError(f"{n} examples were asked for; {self.name} ({self.split}) has {len(self):,}")
+        if n == len(self):
+            return self
+        order = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(self))
+        labels = self.y.cpu().numpy()[order]
+        # An example's rank among those of its class in the drawn order: the first of every class come first.
+        rank = np.empty(len(self), dtype=np.int64)
+        for label in np.unique(labels):
+            members = np.flatnonzero(labels == label)
+            rank[members] = np.arange(len(members))
+        chosen = order[np.argsort(rank, kind="stable")[:n]]
+        return self[torch.from_numpy(np.sort(chosen))]
+
+    def chunks(self, batch_size: int = CHUNK) -> Iterator[slice]:
+        """The rows of each pass through the network: chunks, split where batch_size is smaller than a chunk."""
+        for start in range(0, len(self), CHUNK):
+            stop = min(start + CHUNK, len(self))
+            for first in range(start, stop, batch_size):
+                yield slice(first, min(first + batch_size, stop))
+
+    def inputs(self, rows: slice, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(x, y) of some rows, x in [0, 1] with the type and device of `like`, images in channels-last memory."""
+        x = self.x[rows].to(like.device)
+        x = x.to(like.dtype) / 255 if x.dtype == torch.uint8 else x.to(like.dtype)
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return x, self.y[rows].to(like.device)
+
+
+def total(function: Callable[[slice], Tensor], data: Data, batch_size: int = CHUNK) -> Tensor:
+    """Σ over the data of function(rows), where the function sums over its rows; the sum over chunks is float64."""
+    if batch_size < 1:
+        raise InputError(f"batch size {batch_size} is not possible; give at least 1")
+    result: Tensor | None = None
+    for rows in data.chunks(batch_size):
+        part = function(rows).detach()
+        result = part.double() if result is None else result.add_(part)
+    assert result is not None
+    return result

@@ -1,0 +1,86 @@
+"""A module as a function of one flat vector of parameters."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from landscape.errors import CheckpointError, InputError
+
+
+class Network:
+    """f(x; θ): the logits (B, C) of inputs x (B, …) as a function of all trainable parameters θ (P,).
+
+    It keeps a copy of the module in evaluation mode; the module that came is never touched. BatchNorm so uses its
+    running statistics and dropout is off. θ lists the parameters that require a gradient in the order of
+    `named_parameters()`, a tied one once; frozen parameters are part of f.
+
+    module: any nn.Module that maps a batch of inputs to logits, each example by itself
+    dtype, device: of θ and of all computation
+    """
+
+    def __init__(
+        self, module: nn.Module, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+    ) -> None:
+        if dtype not in (torch.float32, torch.float64):
+            raise InputError(f"dtype {dtype} is too coarse for curvature; use float32 or float64")
+        self.module = copy.deepcopy(module).to(device, dtype).eval()
+        parameters = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        if not parameters:
+            raise InputError(
+                "the model has no trainable parameter; set requires_grad on those that the loss varies with"
+            )
+        self.names = tuple(parameters)
+        self.shapes = tuple(p.shape for p in parameters.values())
+        self.sizes = tuple(p.numel() for p in parameters.values())
+        self.theta = torch.cat([p.detach().reshape(-1) for p in parameters.values()])
+        self.module.requires_grad_(False)
+        if not torch.isfinite(self.theta).all():
+            bad = [name for name, p in parameters.items() if not torch.isfinite(p).all()]
+            raise CheckpointError(f"the parameters {', '.join(bad)} contain NaN or infinity")
+
+    def __len__(self) -> int:
+        """P, the number of parameters."""
+        return len(self.theta)
+
+    def parts(self, theta: Tensor) -> list[Tensor]:
+        """θ (P,) as one tensor for each parameter, in its shape; filters in channels-last memory."""
+        return [
+            part.view(shape).contiguous(memory_format=torch.channels_last)
+            if len(shape) == 4
+            else part.view(shape)
+            for part, shape in zip(theta.split(self.sizes), self.shapes, strict=True)
+        ]
+
+    def __call__(self, parts: Sequence[Tensor], x: Tensor) -> Tensor:
+        """The logits (B, C) of x (B, …) with parameters as `parts` gives them."""
+        return functional_call(self.module, dict(zip(self.names, parts, strict=True)), (x,))
+
+    def check(self, x: Tensor, classes: int) -> None:
+        """Raise unless the logits of a few inputs x (B, …) are (B, C ≥ classes), finite and the same when asked again."""
+        parts = self.parts(self.theta)
+        try:
+            with torch.no_grad():
+                logits, again = self(parts, x), self(parts, x)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise CheckpointError(
+                f"the model does not take inputs of shape {tuple(x.shape)}: {str(error).splitlines()[0]}"
+            ) from error
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
+            came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise CheckpointError(
+                f"the model returns {came} for {len(x)} inputs; it must return logits (B, classes)"
+            )
+        if logits.shape[1] < classes:
+            raise CheckpointError(f"the model has {logits.shape[1]} outputs, the data {classes} classes")
+        if not torch.isfinite(logits).all():
+            raise CheckpointError("the model's outputs contain NaN or infinity")
+        if not torch.equal(logits, again):
+            raise CheckpointError(
+                "the model gives other outputs when asked again, although it is in evaluation mode; "
+                "a loss surface needs a deterministic model: switch its random layers off"
+            )
