@@ -1,0 +1,1 @@
+"""Spectra and traces of symmetric operators that are known by their products alone."""
