@@ -1,0 +1,155 @@
+"""Adversarial training, read from top to bottom: it makes the checkpoints that the analyzers study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from landscape import registry
+from landscape.attacks.pgd import PGD
+from landscape.budget import Budget, text
+from landscape.data import Data
+from landscape.errors import InputError, NumericalError
+from landscape.losses import cross_entropy
+from landscape.network import Network
+from landscape.objective import REFERENCE, Objective
+
+EVALUATION_EXAMPLES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train: min over θ of L_eps by mini-batches (Madry et al., 1706.06083).
+
+    model: specification of a built-in model, such as "lenet:width=4"
+    budget: the budget of every mini-batch; a schedule of it is the place to add
+    attack: inner maximiser of a mini-batch, run in evaluation mode; the update is made in training mode
+    optimizer: "adam", or "sgd" with momentum 0.9
+    """
+
+    model: str
+    budget: Budget
+    attack: PGD = PGD(steps=10)
+    epochs: int = 10
+    batch_size: int = 128
+    optimizer: Literal["adam", "sgd"] = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or self.batch_size < 1 or not self.lr > 0 or self.weight_decay < 0:
+            raise InputError(
+                f"epochs = {self.epochs}, batch size = {self.batch_size}, lr = {self.lr}, weight decay = "
+                f"{self.weight_decay}: epochs and weight decay are at least 0, the batch size at least 1, lr above 0"
+            )
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch of training saw on its own mini-batches, each before its update."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+
+
+def train(
+    recipe: Recipe, data: Data, *, progress: Callable[[Epoch, nn.Module], None] | None = None
+) -> tuple[nn.Module, list[Epoch]]:
+    """The trained module and its epochs. The same recipe, data and machine give the same weights.
+
+    progress: called after each epoch with what it saw and the module as it stands
+    """
+    with torch.random.fork_rng():  # initial weights and dropout draw from torch's global generator
+        torch.manual_seed(recipe.seed)
+        module = registry.make("model", recipe.model, classes=data.classes)
+        optimizer = _optimizer(recipe, module)
+        if recipe.epochs:
+            Network(module).check(data.inputs(slice(0, 2), torch.zeros(1))[0], data.classes)
+        module.to(memory_format=torch.channels_last)
+        epochs = []
+        for number in range(1, recipe.epochs + 1):
+            epochs.append(_epoch(recipe, module, optimizer, data, number))
+            if progress:
+                progress(epochs[-1], module)
+    return module.eval(), epochs
+
+
+def evaluate(module: nn.Module, data: Data, budget: Budget, steps: int = 20) -> dict[str, Any]:
+    """Clean accuracy on all the data; robust accuracy under `pgd` and under a far stronger attack, with errors.
+
+    The strong attack, 100 steps and 3 restarts, runs on 1,000 class-balanced examples.
+    """
+    objective = Objective(Network(module), data)
+    clean = objective.at()
+    metrics: dict[str, Any] = {
+        "split": data.split,
+        "examples": len(data),
+        "clean_loss": clean.value,
+        "clean_accuracy": clean.accuracy,
+        "clean_accuracy_stderr": clean.accuracy_stderr,
+    }
+    if budget.eps:
+        few = data.subset(min(len(data), EVALUATION_EXAMPLES))
+        strong = Objective(objective.network, few, budget, REFERENCE).at()
+        usual = Objective(objective.network, few, budget, PGD(steps=steps)).at()
+        metrics |= {
+            "eps": text(budget.eps),
+            "robust_examples": len(few),
+            "robust_loss": usual.value,
+            "robust_accuracy": usual.accuracy,
+            "strong_attack": str(REFERENCE),
+            "strong_loss": strong.value,
+            "strong_accuracy": strong.accuracy,
+            "strong_accuracy_stderr": strong.accuracy_stderr,
+        }
+    return metrics
+
+
+def _epoch(
+    recipe: Recipe, module: nn.Module, optimizer: torch.optim.Optimizer, data: Data, number: int
+) -> Epoch:
+    order = torch.from_numpy(
+        np.random.Generator(np.random.Philox(key=[recipe.seed, number])).permutation(len(data))
+    )
+    loss = correct = 0.0
+    like = next(module.parameters()).detach()
+    for batch in order.split(recipe.batch_size):
+        rows = data[batch]
+        x, y = rows.inputs(slice(None), like)
+        if recipe.budget.eps:
+            x = _attacked(recipe, module, x, y, rows.index, number)
+        logits = module.train()(x)
+        mean = cross_entropy(logits, y).mean()
+        optimizer.zero_grad()
+        mean.backward()
+        optimizer.step()
+        loss += mean.item() * len(y)
+        correct += (logits.argmax(dim=1) == y).sum().item()
+        if not math.isfinite(loss):
+            raise NumericalError(
+                f"the loss is {mean.item()} in epoch {number}; train with a smaller lr than {recipe.lr}"
+            )
+    return Epoch(number, loss / len(data), correct / len(data))
+
+
+def _attacked(recipe: Recipe, module: nn.Module, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> Tensor:
+    """The perturbed mini-batch: parameters frozen, BatchNorm in evaluation mode, fresh starts in every epoch."""
+    module.eval().requires_grad_(False)
+    attack = PGD(steps=recipe.attack.steps, restarts=recipe.attack.restarts, seed=recipe.seed + 1000 * epoch)
+    moved = attack(lambda inputs: cross_entropy(module(inputs), y), x, index, recipe.budget)
+    module.requires_grad_(True)
+    return moved
+
+
+def _optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(module.parameters(), recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
+    return torch.optim.Adam(module.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
