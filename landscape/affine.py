@@ -202,7 +202,9 @@ def _squares(name: str, node: Any, examples: int) -> Callable[[Tensor, Tensor], 
             raise NotPiecewiseAffine(f"{node.name()} is a transposed or a 3D convolution")
         return _Convolution(
             _rows(node._saved_input, examples, node),
-            *(_pair(node, name) for name in ("stride", "padding", "dilation")),
+            _pair(node, "stride"),
+            _pair(node, "padding"),
+            _pair(node, "dilation"),
             node._saved_groups,
             node._saved_weight.shape,
         )

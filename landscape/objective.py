@@ -26,6 +26,9 @@ from landscape.errors import DataError, InputError, NumericalError
 from landscape.losses import Loss, cross_entropy
 from landscape.network import Network
 
+Watch = Callable[[str, int, int], None]
+"""Told of progress: the stage, how much of it is done, and of how much."""
+
 GAP_EXAMPLES = 64
 REFERENCE = PGD(steps=100, restarts=3, seed=1)
 """The much stronger attack that the inner gap is measured with: 15 times the gradients of the default one, other
@@ -38,6 +41,7 @@ class Objective:
 
     loss: the loss of single examples, logits (B, C) and labels (B,) to (B,)
     batch_size: examples in one pass through the network; chunks of 128 at most, whatever it is
+    watch: told of progress in what may take long
     """
 
     network: Network
@@ -46,6 +50,7 @@ class Objective:
     attack: Attack = PGD()
     loss: Loss = cross_entropy
     batch_size: int = CHUNK
+    watch: Watch = lambda stage, done, of: None  # noqa: E731
     work: Counter[str] = field(default_factory=Counter, init=False)
 
     def __post_init__(self) -> None:
@@ -94,8 +99,7 @@ class Point:
 
     def frozen(self) -> Point:
         """The same θ on the landscape of this point's own perturbed data, which is attacked no more."""
-        o = self.objective
-        return Objective(o.network, self.perturbed, Budget(0), o.attack, o.loss, o.batch_size).at(self.theta)
+        return replace(self.objective, data=self.perturbed, budget=Budget(0)).at(self.theta)
 
     @cached_property
     def parts(self) -> list[Tensor]:
@@ -112,6 +116,7 @@ class Point:
             for rows in o.data.chunks(o.batch_size):
                 x, y = o.data.inputs(rows, self.theta)
                 moved.append(o.attack(self._counted(y), x, o.data.index[rows], o.budget).detach())
+                o.watch("attack", rows.stop, len(o.data))
         found = torch.cat(moved)
         if not torch.isfinite(found).all():
             raise NumericalError(f"the attack {o.attack} ended at NaN or infinity")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from landscape.data import Data
 from landscape.errors import InputError, NumericalError
 from landscape.losses import cross_entropy
 from landscape.network import Network
-from landscape.objective import REFERENCE, Objective
+from landscape.objective import REFERENCE, Objective, Watch
 
 EVALUATION_EXAMPLES = 1000
 
@@ -82,12 +82,16 @@ def train(
     return module.eval(), epochs
 
 
-def evaluate(module: nn.Module, data: Data, budget: Budget, steps: int = 20) -> dict[str, Any]:
+def evaluate(
+    module: nn.Module, data: Data, budget: Budget, steps: int = 20, *, watch: Watch | None = None
+) -> dict[str, Any]:
     """Clean accuracy on all the data; robust accuracy under `pgd` and under a far stronger attack, with errors.
 
     The strong attack, 100 steps and 3 restarts, runs on 1,000 class-balanced examples.
     """
     objective = Objective(Network(module), data)
+    if watch:
+        objective = replace(objective, watch=watch)
     clean = objective.at()
     metrics: dict[str, Any] = {
         "split": data.split,
@@ -98,8 +102,8 @@ def evaluate(module: nn.Module, data: Data, budget: Budget, steps: int = 20) -> 
     }
     if budget.eps:
         few = data.subset(min(len(data), EVALUATION_EXAMPLES))
-        strong = Objective(objective.network, few, budget, REFERENCE).at()
-        usual = Objective(objective.network, few, budget, PGD(steps=steps)).at()
+        strong = replace(objective, data=few, budget=budget, attack=REFERENCE).at()
+        usual = replace(objective, data=few, budget=budget, attack=PGD(steps=steps)).at()
         metrics |= {
             "eps": text(budget.eps),
             "robust_examples": len(few),

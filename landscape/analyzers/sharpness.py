@@ -1,0 +1,182 @@
+"""How sharp the minimum is: the extreme Hessian eigenvalues with their residuals, and the trace with its error."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from landscape.errors import InputError, NumericalError
+from landscape.format import duration, percent, plus_minus
+from landscape.registry import register
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from landscape.linalg.eigen import Spectrum
+    from landscape.objective import Point
+
+PRODUCTS = 120
+"""Hessian products for eigenvalues and stochastic trace together: 1 % of the trace of a trained LeNet."""
+FEWEST_PROBES = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Sharpness:
+    """Curvature of L_eps at θ, the perturbed data held fixed.
+
+    eps, budget: size of the perturbations in pixels of [0, 1], as a number and as it was written
+    norm, attack: of the budget, and the inner maximiser
+    loss, accuracy: L_eps(θ) and the share classified rightly, each with its standard error over the examples
+    inner_gap: loss per example that a much stronger attack adds on a subset, with its standard error
+    eigenvalues, residuals: (k,) descending, and ‖H v − λ v‖ of each; a true eigenvalue lies within it
+    converged: whether every residual is below tol · |λ|
+    trace, trace_stderr: tr H and its standard error; 0 where it is exact to rounding, NaN where not asked for
+    trace_method: "exact", "stochastic" or "none"; trace_note says of which kind, and why
+    passes: passes over the data: forward alone, forward and backward, Hessian products
+    seconds: wall time
+    crosscheck: PyHessian's top eigenvalue and trace for the same Hessian, if asked for
+    """
+
+    eps: float
+    budget: str
+    norm: str
+    attack: str
+    loss: float
+    loss_stderr: float
+    accuracy: float
+    accuracy_stderr: float
+    inner_gap: float
+    inner_gap_stderr: float
+    eigenvalues: np.ndarray
+    residuals: np.ndarray
+    converged: bool
+    which: str
+    trace: float
+    trace_stderr: float
+    trace_method: str
+    trace_note: str
+    passes: dict[str, float]
+    seconds: float
+    crosscheck: dict[str, Any] | None = None
+
+    def rows(self) -> dict[str, str]:
+        """What a table of results shows of it, by the name of the row."""
+        rows = {
+            "loss": plus_minus(self.loss, self.loss_stderr),
+            "accuracy": percent(self.accuracy, self.accuracy_stderr),
+            "inner gap": plus_minus(self.inner_gap, self.inner_gap_stderr),
+        }
+        for i, (value, residual) in enumerate(zip(self.eigenvalues, self.residuals, strict=True), 1):
+            rows[f"eigenvalue {i}"] = plus_minus(float(value), float(residual))
+        rows["converged"] = "yes" if self.converged else "NO"
+        rows["trace"] = plus_minus(self.trace, self.trace_stderr)
+        rows["trace is"] = self.trace_method
+        if self.crosscheck:
+            told = self.crosscheck
+            rows["PyHessian eigenvalue 1"] = plus_minus(
+                told["pyhessian_eigenvalue"], told["pyhessian_residual"]
+            )
+            rows["PyHessian trace"] = plus_minus(told["pyhessian_trace"], told["pyhessian_trace_stderr"])
+        for name in ("forward", "gradient", "hvp"):
+            rows[f"{name} passes"] = f"{self.passes[name]:.0f}"
+        rows["time"] = duration(self.seconds)
+        return rows
+
+
+@register("analyzer")
+def sharpness(
+    point: Point,
+    *,
+    k: int = 5,
+    which: Literal["LA", "LM", "SA"] = "LA",
+    tol: float = 1e-3,
+    trace: Literal["auto", "exact", "stochastic", "none"] = "auto",
+    crosscheck: bool = False,
+    seed: int = 0,
+) -> Sharpness:
+    """Top Hessian eigenvalues with residuals, and the trace with its error.
+
+    The Hessian is that of L_eps at fixed perturbed data (the paper's definition); it omits the motion of the adversary
+    with θ, and so bounds the curvature of L_eps from below.
+
+    k: number of eigenvalues
+    which: LA algebraically largest, LM largest in absolute value, SA algebraically smallest
+    tol: residual to reach, relative to the eigenvalue
+    trace: exact for piecewise affine nets, stochastic, or auto: exact where it is possible
+    crosscheck: run PyHessian on the same perturbed examples beside it
+    """
+    from landscape.linalg.eigen import eigsh
+
+    start = time.perf_counter()
+    objective = point.objective
+    watch = objective.watch
+    spectrum = eigsh(
+        point.hessian, k, which, tol, seed=seed, progress=lambda products, done: watch("eigenvalues", done, k)
+    )
+    value, stderr, method, note = _trace(point, trace, spectrum, seed)
+    point.hessian.release()
+    check = None
+    if crosscheck:
+        from landscape.crosscheck import pyhessian
+
+        watch("PyHessian", 0, 1)
+        check = pyhessian(point, spectrum, seed=seed)
+    watch("inner gap", 0, 1)
+    gap, gap_stderr = point.inner_gap
+    if not math.isfinite(point.value):
+        raise NumericalError(f"the loss is {point.value} at eps = {objective.budget}")
+    return Sharpness(
+        eps=float(objective.budget.eps),
+        budget=str(objective.budget).split()[0],
+        norm=objective.budget.norm,
+        attack=str(objective.attack) if objective.budget.eps else "none",
+        loss=point.value,
+        loss_stderr=point.value_stderr,
+        accuracy=point.accuracy,
+        accuracy_stderr=point.accuracy_stderr,
+        inner_gap=gap,
+        inner_gap_stderr=gap_stderr,
+        eigenvalues=spectrum.eigenvalues.cpu().numpy(),
+        residuals=spectrum.residuals.cpu().numpy(),
+        converged=spectrum.converged,
+        which=which,
+        trace=value,
+        trace_stderr=stderr,
+        trace_method=method,
+        trace_note=note,
+        passes={name: round(count, 3) for name, count in objective.passes.items()},
+        seconds=time.perf_counter() - start,
+        crosscheck=check,
+    )
+
+
+def _trace(point: Point, method: str, spectrum: Spectrum, seed: int) -> tuple[float, float, str, str]:
+    """(trace, standard error, method, note)."""
+    from landscape.affine import NotPiecewiseAffine, diagonal
+    from landscape.linalg.trace import trace as estimate
+
+    watch = point.objective.watch
+    if method == "none":
+        return math.nan, math.nan, "none", "not asked for"
+    note = "asked for"
+    if method in ("auto", "exact"):
+        try:
+            watch("trace", 0, 1)
+            exact = diagonal(point).sum().item()
+            return exact, 0.0, "exact", "diagonal of a net that is piecewise affine in each parameter"
+        except NotPiecewiseAffine as reason:
+            if method == "exact":
+                raise InputError(f"--trace exact is not possible: {reason}; use --trace auto") from reason
+            note = f"not exact: {reason}"
+    found = estimate(
+        point.hessian,
+        probes=max(FEWEST_PROBES, PRODUCTS - spectrum.products),
+        basis=spectrum.basis,
+        images=spectrum.images,
+        seed=seed,
+        progress=lambda done, of: watch("trace", done, of),
+    )
+    space = f"{spectrum.basis.shape[1]}-dimensional Krylov space deflated"
+    return found.value, found.stderr, "stochastic", f"{found.samples} probes, {space}; {note}"

@@ -1,0 +1,377 @@
+"""The command line: thin, and quick to print help, for nothing heavy is imported before there is work to do."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from landscape import registry
+from landscape._version import __version__
+from landscape.errors import InputError, LandscapeError
+
+INTERRUPTED = 130
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+# Arguments of analyzers that the common options provide.
+COMMON = {"seed"}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit with its code: 0 done, 2 bad input, 3 checkpoint, 4 data, 5 numerics, 130 interrupted."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """The exit code of a command; a user's mistake is one line on stderr, never a traceback."""
+    try:
+        return landscape.main(arguments, prog_name="landscape", standalone_mode=False) or 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return InputError.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context else ""
+        return _complain(" ".join(error.format_message().split()) + hint, InputError.exit_code)
+    except LandscapeError as error:
+        return _complain(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("interrupted; what was finished is kept", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has gone. Python would complain once more at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"landscape: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+class Commands(click.Group):
+    """The verbs of this file, and one for each registered analyzer."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return [*registry.named("analyzer"), *self.commands]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name in self.commands:
+            return self.commands[name]
+        analyzers = registry.named("analyzer")
+        return _analyzer_command(name, analyzers[name]) if name in analyzers else None
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="landscape")
+def landscape() -> None:
+    """What does the loss look like around these weights, clean and under attack, and how sure are we?
+
+    \b
+    landscape sharpness ckpt.pt --eps 8/255
+    landscape sharpness ckpt.pt --model resnet18:width=8 --data cifar10 --eps 0,4/255,8/255 -o run.h5
+    landscape plot run.h5 -o figure.pdf
+    """
+
+
+class Examples(click.ParamType):
+    """A number of examples, or all of them."""
+
+    name = "N|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "all" or isinstance(value, int) else click.INT.convert(value, param, ctx)
+
+
+SUBJECT_OPTIONS = [
+    click.option(
+        "--model", metavar="SPEC", help="lenet:width=16, package.module:callable or file.py:callable"
+    ),
+    click.option("--data", metavar="SPEC", help="a data set's name, FILE.npz (x, y), or a callable: (x, y)"),
+    click.option("--data-dir", metavar="DIR", help="where to look for data sets first"),
+    click.option(
+        "--split",
+        type=click.Choice(["train", "test"]),
+        default="train",
+        show_default=True,
+        help="which part of the data",
+    ),
+    click.option(
+        "--examples", type=int, metavar="N", help="class-balanced subset  [default: all up to 1000]"
+    ),
+    click.option(
+        "--batch-size", type=int, default=128, show_default=True, help="examples at once, for memory only"
+    ),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1"),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "float64"]),
+        default="float32",
+        show_default=True,
+        help="precision of all computation; sums are always float64",
+    ),
+    click.option(
+        "--seed", type=int, default=0, show_default=True, help="of subset, random starts and probes"
+    ),
+]
+BUDGET_OPTIONS = [
+    click.option(
+        "--eps", default="0", show_default=True, metavar="LIST", help="budgets in pixels: 8/255 or 0,0.1"
+    ),
+    click.option(
+        "--norm",
+        type=click.Choice(["linf", "l2"]),
+        default="linf",
+        show_default=True,
+        help="of the perturbations",
+    ),
+]
+OUTPUT_OPTIONS = [
+    click.option("-o", "--output", metavar="FILE.h5", help="write the results and how they came about"),
+    click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout, and nothing else there"),
+    click.option("--quiet", is_flag=True, help="no progress"),
+]
+
+
+def options(*groups: list[Callable]) -> Callable[[Callable], Callable]:
+    """Decorator that adds groups of options in their order."""
+
+    def add(function: Callable) -> Callable:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return add
+
+
+def _analyzer_command(name: str, function: Callable) -> click.Command:
+    """A verb whose flags are the analyzer's keyword arguments and whose help is its docstring."""
+    text = inspect.getdoc(function) or ""
+    told = dict(re.findall(r"^(\w+): (.+)$", text, flags=re.MULTILINE))
+    own = [
+        _option(parameter, told, function.__globals__)
+        for key, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and key not in COMMON
+    ]
+    attack = click.option(
+        "--attack", default="pgd:steps=20", show_default=True, metavar="SPEC", help="inner maximiser"
+    )
+
+    @options(
+        [click.argument("checkpoint", metavar="CKPT")],
+        BUDGET_OPTIONS,
+        own,
+        [attack],
+        SUBJECT_OPTIONS,
+        OUTPUT_OPTIONS,
+    )
+    def command(checkpoint: str, as_json: bool, quiet: bool, eps: str, norm: Any, **given: Any) -> None:
+        from landscape.budget import budgets
+
+        wanted = budgets(eps, norm)  # before torch takes its seconds to import
+        from landscape import runs
+        from landscape.progress import progress
+        from landscape.results import Run
+
+        found = Run(name, {})
+        try:
+            with progress(quiet) as watch:
+                runs.measure(name, checkpoint, wanted, norm=norm, watch=watch, told=found, **given)
+        finally:
+            if found.results:
+                _print_run(found, as_json, given["output"] if found.results else None)
+
+    prose = re.split(r"\n\s*\n(?=\w+: )", text)[0]
+    return click.command(name, help=prose, context_settings=CONTEXT)(command)
+
+
+def _option(parameter: inspect.Parameter, told: dict[str, str], names: dict[str, Any]) -> Callable:
+    """One flag of an analyzer. Its annotation alone is evaluated: others may name what only a type checker imports."""
+    annotation = eval(parameter.annotation, names)
+    flag = f"--{parameter.name.replace('_', '-')}"
+    text = told.get(parameter.name, "")
+    if annotation is bool:
+        return click.option(flag, is_flag=True, help=text)
+    choices = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else None
+    return click.option(
+        flag,
+        type=click.Choice(choices) if choices else annotation,
+        default=parameter.default,
+        show_default=True,
+        help=text,
+    )
+
+
+@landscape.command()
+@click.argument("model")
+@click.option(
+    "--data", required=True, metavar="SPEC", help="a data set's name, FILE.npz (x, y), or a callable: (x, y)"
+)
+@click.option("--eps", default="0", show_default=True, help="budget of the training, in pixels")
+@click.option(
+    "--norm",
+    type=click.Choice(["linf", "l2"]),
+    default="linf",
+    show_default=True,
+    help="of the perturbations",
+)
+@click.option(
+    "-o", "--output", required=True, metavar="CKPT", help="the checkpoint, written after every epoch"
+)
+@click.option("--epochs", type=int, default=10, show_default=True)
+@click.option("--steps", type=int, default=10, show_default=True, help="of PGD on every mini-batch")
+@click.option("--optimizer", type=click.Choice(["adam", "sgd"]), default="adam", show_default=True)
+@click.option("--lr", type=float, default=1e-3, show_default=True)
+@click.option("--weight-decay", type=float, default=0.0, show_default=True)
+@click.option("--batch-size", type=int, default=128, show_default=True)
+@click.option("--examples", type=int, metavar="N", help="train on a class-balanced subset")
+@click.option("--data-dir", metavar="DIR", help="where to look for data sets first")
+@click.option("--seed", type=int, default=0, show_default=True, help="of weights, order and random starts")
+@click.option(
+    "--json", "as_json", is_flag=True, help="the checkpoint's metadata as one JSON object on stdout"
+)
+@click.option("--quiet", is_flag=True, help="no progress")
+def train(as_json: bool, quiet: bool, eps: str, norm: Any, **given: Any) -> None:
+    """Train MODEL, such as lenet:width=4, under a budget, and write a checkpoint that says how it was made."""
+    from landscape.budget import budgets
+
+    wanted = budgets(eps, norm)
+    if len(wanted) > 1:
+        raise InputError(f"--eps {eps} names {len(wanted)} budgets; a training has one")
+    from landscape import runs
+    from landscape.progress import progress
+
+    with progress(quiet) as watch:
+        metadata = runs.train(budget=wanted[0], watch=watch, **given)
+    if as_json:
+        print(json.dumps(metadata))
+    else:
+        _print_metadata(metadata)
+        print(f"wrote {given['output']}")
+
+
+@landscape.command()
+@click.argument("checkpoint", metavar="CKPT")
+@click.option("--model", metavar="SPEC", help="lenet:width=16, package.module:callable or file.py:callable")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout, and nothing else there")
+def info(checkpoint: str, model: str | None, as_json: bool) -> None:
+    """What is in a checkpoint, whether it fits its model, and how it was made."""
+    from landscape import runs
+
+    found = runs.info(checkpoint, model)
+    if as_json:
+        print(json.dumps(found))
+        return
+    from landscape.format import table
+
+    print(
+        table(
+            [[key, str(value)] for key, value in found.items() if not isinstance(value, dict | list)]
+        ).replace("  ", " ")
+    )
+    for note in found["notes"]:
+        print(f"note: {note}")
+    _print_metadata(found["metadata"])
+
+
+@landscape.command()
+@click.argument("file", metavar="FILE.h5")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout, and nothing else there")
+def show(file: str, as_json: bool) -> None:
+    """Print the results in a file."""
+    from landscape.results import load
+
+    _print_run(load(file), as_json, file)
+
+
+@landscape.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE.h5 …")
+@click.option("-o", "--output", required=True, metavar="FIG.pdf", help=".pdf, .png or .svg")
+def plot(files: tuple[str, ...], output: str) -> None:
+    """Draw the results in one or several files, a panel for each, on one scale."""
+    from landscape import plot as drawing
+    from landscape.results import load
+
+    drawing.save(drawing.figure([load(file) for file in files]), output)
+    print(f"wrote {output}")
+
+
+@landscape.command(name="list")
+@click.argument("kind", type=click.Choice(["models", "datasets", "attacks", "analyzers"]))
+def list_(kind: str) -> None:
+    """Print the names that a specification may use, with their options."""
+    things = registry.named(kind.removesuffix("s"))
+    for name, thing in things.items():
+        given = registry.options(kind.removesuffix("s"), name)
+        spec = ",".join(f"{key}={value}" for key, value in given.items())
+        print(f"{name}{':' if spec and kind != 'analyzers' else ''}{spec if kind != 'analyzers' else ''}")
+        print(f"    {(inspect.getdoc(thing) or '').splitlines()[0]}")
+
+
+def _print_run(found: Any, as_json: bool, output: str | None) -> None:
+    if as_json:
+        print(json.dumps({**found.plain(), "output": output}))
+        return
+    told = found.provenance
+    checkpoint, data = told["checkpoint"], told["data"]
+    print(f"checkpoint  {checkpoint['path']}  ({checkpoint['format']}, sha256 {checkpoint['sha256'][:12]})")
+    print(f"model       {checkpoint['model']}, {checkpoint['parameters']:,} parameters")
+    print(f"data        {data['name']}, {data['split']}, {data['examples']:,} of {data['of']:,} examples")
+    norm = found.results[0].norm if found.results else ""
+    print(f"setting     {norm}, {told['attack']}, {told['dtype']}, seed {told['seed']}, {told['device']}")
+    for note in told["notes"]:
+        print(f"note        {note}")
+    print()
+    _print_table([["eps", *(r.budget for r in found.results)], *_merged([r.rows() for r in found.results])])
+    for result in found.results:
+        if note := getattr(result, "trace_note", ""):
+            print(f"trace at eps {result.budget}: {note}")
+    if not found.complete:
+        print("INCOMPLETE: the run ended before all of its budgets were done")
+    if output:
+        print(f"in {output}")
+
+
+def _merged(columns: list[dict[str, str]]) -> list[list[str]]:
+    names = dict.fromkeys(name for column in columns for name in column)
+    return [[name, *(column.get(name, "") for column in columns)] for name in names]
+
+
+def _print_table(rows: list[list[str]]) -> None:
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        shown = Table(*rows[0], box=None, header_style="bold", pad_edge=False)
+        for column in shown.columns[1:]:
+            column.justify = "right"
+        for row in rows[1:]:
+            shown.add_row(*row)
+        Console().print(shown)
+    else:
+        from landscape.format import table
+
+        print(table(rows))
+
+
+def _print_metadata(metadata: dict[str, Any]) -> None:
+    for name, value in metadata.items():
+        if name != "history":
+            text = (
+                ", ".join(f"{k} {_short(v)}" for k, v in value.items())
+                if isinstance(value, dict)
+                else _short(value)
+            )
+            print(f"{name:10}  {text}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

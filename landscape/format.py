@@ -1,0 +1,51 @@
+"""Numbers and tables as text, for the terminal and for legends. Rounding happens here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+DIGITS = 7
+"""Significant digits that are printed at most."""
+
+
+def plus_minus(value: float, error: float) -> str:
+    """A value with its error to two digits of the error: 12.34 ± 0.56; four digits and no ± where the error is 0."""
+    if not math.isfinite(value):
+        return "not computed"
+    if not error or not math.isfinite(error):
+        return f"{value:.4g}" if not error else f"{value:.4g} ± ?"
+    largest = max(abs(value), error)
+    exponent = math.floor(math.log10(largest))
+    scale = exponent if not -3 <= exponent < 6 else 0
+    value, error = value / 10**scale, error / 10**scale
+    decimals = min(1 - math.floor(math.log10(error)), DIGITS - 1 - (exponent - scale))
+    text = f"{value:.{max(0, decimals)}f} ± "
+    smallest = 10.0 ** -max(0, decimals)
+    text += f"{error:.{max(0, decimals)}f}" if error >= smallest / 2 else f"{error:.0e}"
+    return f"({text})e{scale:+03d}" if scale else text
+
+
+def percent(share: float, error: float) -> str:
+    """A share with its standard error: 78.2 ± 1.3 %."""
+    return f"{plus_minus(100 * share, 100 * error)} %"
+
+
+def duration(seconds: float) -> str:
+    """8 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned by blanks, the first to the left and the others to the right; the first row is the head."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *cells]).rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,376 @@
+"""One checkpoint, one analyzer, several budgets: what stands behind each command, for scripts too."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from landscape import registry, results
+from landscape._version import __version__
+from landscape.attacks.pgd import PGD
+from landscape.budget import Budget, Norm, budgets, text
+from landscape.checkpoints.match import match
+from landscape.checkpoints.read import Checkpoint, read
+from landscape.checkpoints.write import save as save_checkpoint
+from landscape.data import CHUNK, Data
+from landscape.datasets import source
+from landscape.errors import CheckpointError, DataError, InputError, NumericalError
+from landscape.network import Network
+from landscape.objective import Objective, Watch
+from landscape.results import Run
+from landscape.training import Epoch, Recipe, evaluate
+from landscape.training import train as train_module
+
+EXAMPLES = 1000
+"""Examples by default: enough for the standard error of a loss to be a few per cent, few enough for a laptop."""
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+# The part of a data set that the package carries, for checkpoints that were trained on the whole.
+EMBEDDED = {"fashion-mnist": "fashion-mini"}
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A checkpoint in its model, with the data to look at it through.
+
+    notes: what a reader of the numbers should know about how they were put together
+    """
+
+    checkpoint: Checkpoint
+    model: str
+    network: Network
+    data: Data
+    notes: tuple[str, ...] = ()
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """The entries "checkpoint" and "data" of every report."""
+        return {
+            "checkpoint": {
+                "path": str(self.checkpoint.path),
+                "sha256": self.checkpoint.sha256,
+                "format": self.checkpoint.format,
+                "model": self.model,
+                "parameters": len(self.network),
+            },
+            "data": {
+                "name": self.data.name,
+                "split": self.data.split,
+                "examples": len(self.data),
+                "of": self.data.total,
+                "sha256": self.data.sha256,
+            },
+        }
+
+
+def subject(
+    checkpoint: str | os.PathLike[str],
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    split: str = "train",
+    examples: int | Literal["all"] | None = None,
+    data_dir: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    seed: int = 0,
+) -> Subject:
+    """Read a checkpoint, put it into its model, and load the data; model and data as the checkpoint says, or as told.
+
+    examples: how many, drawn class-balanced with the seed, or "all"; by default all up to 1,000
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r} is not known; use float32 or float64")
+    target = _device(device)
+    file = read(checkpoint)
+    module, spec, note = load_model(file, model)
+    network = Network(module, dtype=DTYPES[dtype], device=target)
+    found, notes = _data(file, data, split, examples, data_dir, seed)
+    network.check(found.inputs(slice(0, 4), network.theta)[0], found.classes)
+    return Subject(file, spec, network, found, (*file.notes, note, *notes))
+
+
+def load_model(file: Checkpoint, model: str | None = None) -> tuple[nn.Module, str, str]:
+    """The module with the checkpoint's weights, its specification, and a note on how they were matched."""
+    spec = model or file.metadata.get("model")
+    if not spec:
+        raise CheckpointError(
+            f"{file.path} does not say which model it holds; give --model, such as lenet:width=16, "
+            "package.module:factory or file.py:factory"
+        )
+    if registry.is_callable_spec(spec):
+        if not model:
+            raise CheckpointError(
+                f"{file.path} was made with the model {spec}; to run that code give --model {spec}"
+            )
+        factory = registry.load_callable(spec)
+        try:
+            module = factory()
+        except Exception as error:
+            raise InputError(
+                f"the model {spec} could not be made: {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(module, nn.Module):
+            raise InputError(f"{spec} returned {type(module).__name__}; it must return a torch.nn.Module")
+    else:
+        module = registry.make("model", spec)
+    return module, spec, str(match(file, module))
+
+
+def measure(
+    analyzer: str,
+    checkpoint: str | os.PathLike[str],
+    eps: str | list[Budget] = "0",
+    *,
+    norm: Norm = "linf",
+    attack: str = "pgd:steps=20",
+    batch_size: int = CHUNK,
+    seed: int = 0,
+    output: str | os.PathLike[str] | None = None,
+    watch: Watch | None = None,
+    told: Run | None = None,
+    model: str | None = None,
+    data: str | None = None,
+    split: str = "train",
+    examples: int | Literal["all"] | None = None,
+    data_dir: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    **options: Any,
+) -> Run:
+    """Run an analyzer at a checkpoint under each of several budgets, on the same data with the same random starts.
+
+    analyzer: its name, such as "sharpness"; options: its own keyword arguments
+    eps: a list such as "0,2/255,8/255", or Budgets
+    output: HDF5 file, published whole after every budget, so that what is done is never lost
+    told: a Run to fill, for callers that want what is there when the work is interrupted
+    The other arguments are those of `subject`. NumericalError is raised after the results so far are written.
+    """
+    function = registry.find("analyzer", analyzer)
+    wanted = budgets(eps, norm) if isinstance(eps, str) else eps
+    if output is not None:
+        check_writable(output)
+    inner = registry.make("attack", attack, seed=seed)
+    if seed < 0:
+        raise InputError(f"seed {seed} is negative; give 0 or more")
+    found = subject(
+        checkpoint,
+        model=model,
+        data=data,
+        split=split,
+        examples=examples,
+        data_dir=data_dir,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+    )
+    run = told if told is not None else Run(analyzer, {})
+    start = time.perf_counter()
+    run.provenance |= results.provenance(
+        **found.describe(),
+        notes=list(found.notes),
+        options=options,
+        attack=str(inner),
+        batch_size=batch_size,
+        device=_device_name(found.network.theta.device),
+        dtype=dtype,
+        seed=seed,
+    )
+    if "seed" in inspect.signature(function).parameters:
+        options = {**options, "seed": seed}
+    objective = Objective(found.network, found.data, Budget(0), inner, batch_size=batch_size)
+    failure: NumericalError | None = None
+    for place, budget in enumerate(wanted):
+        each = _announce(watch, budget, place, len(wanted)) if watch else objective.watch
+        try:
+            run.results.append(function(replace(objective, budget=budget, watch=each).at(), **options))
+        except NumericalError as error:
+            failure = error
+            break
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"the device is out of memory; give --batch-size {max(1, batch_size // 2)}"
+            ) from error
+        run.complete = place + 1 == len(wanted)
+        run.provenance["seconds"] = time.perf_counter() - start
+        if output is not None:
+            results.save(run, output)
+    if failure is None and not all(getattr(result, "converged", True) for result in run.results):
+        failed = ", ".join(r.budget for r in run.results if not r.converged)
+        failure = NumericalError(f"not converged at eps = {failed}; the residuals say how far it came")
+    if failure is not None:
+        written = f"; what there is was written to {output}" if output is not None and run.results else ""
+        raise NumericalError(f"{failure}{written}") from failure
+    return run
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise before any work is done unless a file can be made where the output is to go."""
+    folder = Path(path).expanduser().resolve().parent
+    try:
+        if Path(path).is_dir():
+            raise IsADirectoryError(f"{path} is a folder")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror or error}; choose another place"
+        ) from error
+
+
+def _announce(watch: Watch, budget: Budget, place: int, of: int) -> Watch:
+    prefix = f"eps {str(budget).split()[0]} ({place + 1}/{of}): "
+    return lambda stage, done, total: watch(prefix + stage, done, total)
+
+
+def _data(
+    file: Checkpoint,
+    spec: str | None,
+    split: str,
+    examples: int | Literal["all"] | None,
+    data_dir: str | None,
+    seed: int,
+) -> tuple[Data, list[str]]:
+    """The data that the user names, or else that the checkpoint was trained on; and what to tell about the choice."""
+    trained = file.metadata.get("data", {}).get("name")
+    if spec is None and not trained:
+        raise DataError(
+            f"{file.path} does not say which data it was trained on; give --data, such as fashion-mini, FILE.npz or "
+            "module:function"
+        )
+    if spec is None and registry.is_callable_spec(trained):
+        raise DataError(f"{file.path} was trained on {trained}; to run that code give --data {trained}")
+    try:
+        whole, notes = source.load(spec or trained, split, data_dir=data_dir), []
+    except DataError:
+        if spec is not None or trained not in EMBEDDED or data_dir is not None:
+            raise
+        # Its 1,000 images are those that the default subset of the whole set consists of: the numbers are the same.
+        whole = source.load(EMBEDDED[trained], split)
+        notes = [f"{trained} is not on this machine: its embedded part {whole.name} stands in"]
+    if examples == "all":
+        return whole, notes
+    return whole.subset(min(EXAMPLES, len(whole)) if examples is None else examples, seed), notes
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise InputError(
+                f"device {name!r} is not supported; use auto, cpu or cuda (float64 sums are needed)"
+            )
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device {name!r} is not there: {str(error).splitlines()[0]}; use auto, cpu or cuda"
+        ) from error
+    return device
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def train(
+    model: str,
+    data: str,
+    output: str | os.PathLike[str],
+    *,
+    budget: Budget,
+    epochs: int = 10,
+    steps: int = 10,
+    optimizer: Literal["adam", "sgd"] = "adam",
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    batch_size: int = CHUNK,
+    examples: int | None = None,
+    data_dir: str | None = None,
+    seed: int = 0,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
+    """Train a built-in model and write its checkpoint after every epoch; the metadata that it then holds.
+
+    At the end the test split is evaluated, clean and under attacks stronger than the one trained with.
+    """
+    check_writable(output)
+    recipe = Recipe(
+        model=model,
+        budget=budget,
+        attack=PGD(steps=steps),
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        lr=lr,
+        weight_decay=weight_decay,
+        seed=seed,
+    )
+    trained_on = source.load(data, "train", data_dir=data_dir, examples=examples, seed=seed)
+    metadata: dict[str, Any] = {
+        "model": model,
+        "data": {
+            "name": data,
+            "split": "train",
+            "examples": len(trained_on),
+            "sha256": trained_on.sha256,
+        },
+        "budget": {"eps": text(budget.eps), "norm": budget.norm},
+        "training": {
+            "attack": str(recipe.attack) if budget.eps else "none",
+            "schedule": "constant",
+            "epochs": 0,
+            "optimizer": optimizer,
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "batch_size": batch_size,
+            "seed": seed,
+        },
+        "metrics": {},
+        "history": [],
+        "versions": {"landscape": __version__, "torch": str(torch.__version__)},
+    }
+
+    def after(epoch: Epoch, module: nn.Module) -> None:
+        metadata["training"]["epochs"] = epoch.epoch
+        metadata["history"].append(vars(epoch))
+        save_checkpoint(output, module.state_dict(), metadata)
+        if watch:
+            watch(f"training, last loss {epoch.loss:.3f}", epoch.epoch, epochs)
+
+    if watch:
+        watch("training", 0, epochs)
+    module, _ = train_module(recipe, trained_on, progress=after)
+    try:
+        held_out = source.load(data, "test", data_dir=data_dir)
+    except DataError:
+        held_out = trained_on
+    metadata["metrics"] = evaluate(module, held_out, budget, watch=watch)
+    save_checkpoint(output, module.state_dict(), metadata)
+    return metadata
+
+
+def info(checkpoint: str | os.PathLike[str], model: str | None = None) -> dict[str, Any]:
+    """What a checkpoint holds; whether it fits its model, where the model is told or known."""
+    file = read(checkpoint)
+    found: dict[str, Any] = {
+        "path": str(file.path),
+        "format": file.format,
+        "sha256": file.sha256,
+        "tensors": len(file.state),
+        "numbers": sum(t.numel() for t in file.state.values()),
+        "notes": list(file.notes),
+        "metadata": file.metadata,
+    }
+    if model or file.metadata.get("model"):
+        module, spec, note = load_model(file, model)
+        found |= {"model": spec, "parameters": sum(p.numel() for p in module.parameters()), "fits": note}
+    return found
