@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -55,15 +56,14 @@ class Budget:
         eps = float(self.eps)
         wide = x.double()
         inward = []
-        for bound, sign in ((wide - eps, -1.0), (wide + eps, 1.0)):
+        for bound in (wide - eps, wide + eps):
             near = bound.to(x.dtype)
-            outside = sign * (near.double() - bound) > 0
-            near = torch.where(outside, torch.nextafter(near, x), near)
-            inward.append(near.clamp(0.0, 1.0))
+            outside = (near.double() - wide).abs() > eps
+            inward.append(torch.where(outside, torch.nextafter(near, x), near).clamp(0.0, 1.0))
         return inward[0], inward[1]
 
     def steepest(self, gradient: Tensor) -> Tensor:
-        """The direction of unit norm, one for each example, along which the loss rises fastest; 0 where it is flat."""
+        """The direction of unit norm along which each example's loss rises fastest; 0 where it is flat."""
         if self.norm == "linf":
             return gradient.sign()
         return gradient / _lengths(gradient).clamp_min(_tiny(gradient))
@@ -71,22 +71,23 @@ class Budget:
     def project(self, moved: Tensor, x: Tensor, ball: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """The inputs `moved` (B, …), brought back into the budget around x (B, …).
 
-        For l_inf the nearest point. For l_2 the ball comes first and the box second: clipping to the box never
-        leaves the ball, for x itself lies in both.
+        For l_inf the nearest point. For l_2 the ball comes first and the box second: clipping to the box
+        never leaves the ball, for x itself lies in both.
         """
         import torch
 
         lower, upper = ball or self.ball(x)
         if self.norm == "l2":
             step = moved - x
-            # One rounding unit short of eps, so that x + step stays inside after it is rounded.
-            shrink = float(self.eps) * (1 - 4 * torch.finfo(x.dtype).eps)
-            moved = x + step * (shrink / _lengths(step).clamp_min(_tiny(step))).clamp_max(1.0)
+            # Rounding x + step moves each of its d coordinates, at most 1, by half a unit: keep that much
+            # away.
+            radius = float(self.eps) - math.sqrt(step[0].numel()) * torch.finfo(x.dtype).eps / 2
+            moved = x + step * (max(radius, 0.0) / _lengths(step).clamp_min(_tiny(step))).clamp_max(1.0)
         return torch.minimum(torch.maximum(moved, lower), upper)
 
 
 def exact(eps: Fraction | float | str) -> Fraction:
-    """The number eps, exact for text: "8/255", "0.1", "1e-2"; a float is taken for the decimal that it prints as."""
+    """eps as an exact fraction: of "8/255", "0.1", "1e-2"; a float is taken for the decimal it prints as."""
     if isinstance(eps, Fraction):
         return eps
     try:

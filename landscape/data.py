@@ -13,8 +13,8 @@ from torch import Tensor
 from landscape.errors import DataError, InputError
 
 CHUNK = 128
-"""Examples in one pass through the network, and the unit of summation: sums over a chunk are made in the working
-precision, sums over chunks in float64. It is a constant, so that no result depends on a batch size."""
+"""Examples in one pass through the network, and the unit of summation: a chunk is summed in the working
+precision, chunks in float64. It is a constant, so that no result depends on a batch size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +43,8 @@ class Data:
             raise DataError(f"the data set {self.name} holds no example")
         if self.y.shape != (n,) or self.index.shape != (n,):
             raise DataError(
-                f"x holds {n} examples, but y has shape {tuple(self.y.shape)} and index {tuple(self.index.shape)}; "
-                f"both must be ({n},)"
+                f"{self.name} holds {n} images, but labels of shape {tuple(self.y.shape)}; "
+                f"one label for each is needed, of shape ({n},)"
             )
         if self.x.dtype != torch.uint8:
             if not self.x.is_floating_point():
@@ -56,11 +56,11 @@ class Data:
             low, high = self.x.min().item(), self.x.max().item()
             if low < 0 or high > 1:
                 raise DataError(
-                    f"the images of {self.name} lie in [{low:.4g}, {high:.4g}], outside [0, 1]: divide by 255, or undo "
-                    "the normalisation and make it the model's first layer, so that eps is in pixels"
+                    f"the images of {self.name} lie in [{low:.4g}, {high:.4g}], outside [0, 1]: divide by 255, or "
+                    "undo the normalisation and make it the model's first layer, so that eps is in pixels"
                 )
         if self.y.dtype != torch.int64:
-            raise DataError(f"labels have the type {self.y.dtype}; they must be integers")
+            raise DataError(f"the labels of {self.name} are {self.y.dtype}; they must be whole numbers")
         if self.y.min() < 0:
             raise DataError(f"the labels of {self.name} go down to {int(self.y.min())}; they count from 0")
         if self.classes and self.y.max() >= self.classes:
@@ -97,6 +97,8 @@ class Data:
         """n examples drawn with a seed, as many of each class as can be, in their original order."""
         if not 1 <= n <= len(self):
             raise InputError(f"{n} examples were asked for; {self.name} ({self.split}) has {len(self):,}")
+        if not 0 <= seed < 2**64:
+            raise InputError(f"seed {seed} is not possible; give a number from 0 to 2^64 - 1")
         if n == len(self):
             return self
         order = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(self))
@@ -110,14 +112,14 @@ class Data:
         return self[torch.from_numpy(np.sort(chosen))]
 
     def chunks(self, batch_size: int = CHUNK) -> Iterator[slice]:
-        """The rows of each pass through the network: chunks, split where batch_size is smaller than a chunk."""
+        """The rows of each pass through the network: chunks, split where batch_size is smaller than one."""
         for start in range(0, len(self), CHUNK):
             stop = min(start + CHUNK, len(self))
             for first in range(start, stop, batch_size):
                 yield slice(first, min(first + batch_size, stop))
 
     def inputs(self, rows: slice, like: Tensor) -> tuple[Tensor, Tensor]:
-        """(x, y) of some rows, x in [0, 1] with the type and device of `like`, images in channels-last memory."""
+        """(x, y) of some rows, x in [0, 1] with the type and device of `like`, images channels-last."""
         x = self.x[rows].to(like.device)
         x = x.to(like.dtype) / 255 if x.dtype == torch.uint8 else x.to(like.dtype)
         if x.ndim == 4:
@@ -126,7 +128,7 @@ class Data:
 
 
 def total(function: Callable[[slice], Tensor], data: Data, batch_size: int = CHUNK) -> Tensor:
-    """Σ over the data of function(rows), where the function sums over its rows; the sum over chunks is float64."""
+    """Σ over the data of function(rows), a function that sums over its rows; chunks are added in float64."""
     if batch_size < 1:
         raise InputError(f"batch size {batch_size} is not possible; give at least 1")
     result: Tensor | None = None

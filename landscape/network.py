@@ -15,8 +15,8 @@ from landscape.errors import CheckpointError, InputError
 class Network:
     """f(x; θ): the logits (B, C) of inputs x (B, …) as a function of all trainable parameters θ (P,).
 
-    It keeps a copy of the module in evaluation mode; the module that came is never touched. BatchNorm so uses its
-    running statistics and dropout is off. θ lists the parameters that require a gradient in the order of
+    It keeps a copy of the module in evaluation mode; the module that came is never touched. BatchNorm so uses
+    its running statistics and dropout is off. θ lists the parameters that require a gradient in the order of
     `named_parameters()`, a tied one once; frozen parameters are part of f.
 
     module: any nn.Module that maps a batch of inputs to logits, each example by itself
@@ -61,7 +61,7 @@ class Network:
         return functional_call(self.module, dict(zip(self.names, parts, strict=True)), (x,))
 
     def check(self, x: Tensor, classes: int) -> None:
-        """Raise unless the logits of a few inputs x (B, …) are (B, C ≥ classes), finite and the same when asked again."""
+        """Raise unless the logits of inputs x (B, …) are (B, C ≥ classes), finite, the same when asked again."""
         parts = self.parts(self.theta)
         try:
             with torch.no_grad():

@@ -1,8 +1,8 @@
 """The loss under a budget, L_eps(θ) = 1/n Σᵢ max_δ ℓ(f(xᵢ + δ; θ), yᵢ), as a function on parameter space.
 
-Once the attack has run at θ, the adversarial loss is the plain loss on other data: value, gradient (Danskin) and the
-Hessian at a fixed adversary all are those of the clean loss on the perturbed data. So the attack happens in one place,
-`Point.perturbed`, and everything else is a sum over that data.
+Once the attack has run at θ, the adversarial loss is the plain loss on other data: value, gradient (Danskin)
+and the Hessian at a fixed adversary all are those of the clean loss on the perturbed data. So the attack
+happens in one place, `Point.perturbed`, and everything else is a sum over that data.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ Watch = Callable[[str, int, int], None]
 """Told of progress: the stage, how much of it is done, and of how much."""
 
 GAP_EXAMPLES = 64
+CLEAN, DEFAULT = Budget(0), PGD()
 REFERENCE = PGD(steps=100, restarts=3, seed=1)
-"""The much stronger attack that the inner gap is measured with: 15 times the gradients of the default one, other
-starts. On a robust LeNet it comes within 1 % of the best that was found by anything."""
+"""The much stronger attack that the inner gap is measured with: 15 times the gradients of the default, other
+starts."""
 
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """L_eps: a network, data, a budget and the attack that searches it; a function of θ with `objective.at(θ)`.
+    """L_eps: a network, data, a budget and the attack that searches it; its value at θ is at `objective.at(θ)`.
 
     loss: the loss of single examples, logits (B, C) and labels (B,) to (B,)
     batch_size: examples in one pass through the network; chunks of 128 at most, whatever it is
@@ -46,11 +47,11 @@ class Objective:
 
     network: Network
     data: Data
-    budget: Budget = Budget(0)
-    attack: Attack = PGD()
+    budget: Budget = CLEAN
+    attack: Attack = DEFAULT
     loss: Loss = cross_entropy
     batch_size: int = CHUNK
-    watch: Watch = lambda stage, done, of: None  # noqa: E731
+    watch: Watch = lambda stage, done, of: None
     work: Counter[str] = field(default_factory=Counter, init=False)
 
     def __post_init__(self) -> None:
@@ -77,7 +78,7 @@ class Objective:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A point θ of the landscape. Lazy: what is asked for is computed once and kept; the attack runs at most once.
+    """A point θ of the landscape. What is asked for is computed once and kept; the attack runs at most once.
 
     point + vector is a point, point − point a vector (P,).
     """
@@ -88,7 +89,8 @@ class Point:
     def __post_init__(self) -> None:
         if self.theta.shape != self.objective.network.theta.shape:
             raise InputError(
-                f"θ has shape {tuple(self.theta.shape)}, the network {len(self.objective.network):,} parameters"
+                f"θ has shape {tuple(self.theta.shape)}, the network "
+                f"{len(self.objective.network):,} parameters"
             )
 
     def __add__(self, vector: Tensor) -> Point:
@@ -188,17 +190,18 @@ class Point:
     def hessian(self) -> Hessian:
         """∇²L_eps(θ) at the fixed perturbed data, as an operator (P, P).
 
-        A lower bound of the curvature of L_eps itself: the motion of interior maximisers with θ and the kinks where
-        the worst adversary switches are not in it.
+        A lower bound of the curvature of L_eps itself: the motion of interior maximisers with θ and the kinks
+        where the worst adversary switches are not in it.
         """
         return Hessian(self)
 
     @cached_property
     def inner_gap(self) -> tuple[float, float]:
-        """How much loss a much stronger attack adds per example, and its standard error, on 64 spread-out examples.
+        """How much loss a much stronger attack adds per example, and its standard error, on 64 of the examples.
 
-        The reference is PGD with 100 steps and 3 restarts from other starts, or the point's own perturbed input where
-        that is worse. It bounds the shortfall of this attack from below, for the reference may fall short as well.
+        The reference is PGD with 100 steps and 3 restarts from other starts, or the point's own perturbed
+        input where that is worse. It bounds the shortfall of this attack from below, for the reference may
+        fall short as well.
         """
         o = self.objective
         if o.budget.eps == 0:
@@ -221,7 +224,7 @@ class Point:
     def first_derivatives(
         self, rows: slice, leaves: list[Tensor], create_graph: bool
     ) -> tuple[Tensor | None, ...]:
-        """The gradient of the summed loss of some rows of the perturbed data; None for parameters it does not use."""
+        """The gradient of the summed loss of some rows of the perturbed data; None where a parameter is unused."""
         x, y = self.perturbed.inputs(rows, self.theta)
         with torch.enable_grad():
             loss = self.objective.losses(leaves, x, y).sum()
@@ -244,10 +247,11 @@ class Point:
 class Hessian:
     """The Hessian of a point's loss on its fixed perturbed data, known by its products.
 
-    `H @ v` for v (P,) and `H @ V` for V (P, K). Where the graph of the gradient over all the data fits into memory it
-    is kept, and a product costs 2 gradients (1.9 for LeNet: its first layer needs no input gradient). Otherwise each
-    chunk is differentiated forward and then backward (2.67 gradients), or, for several columns, its graph is built
-    once for all of them. Finite differences are never used: on ReLU nets they are wrong by 20-170 %.
+    `H @ v` for v (P,) and `H @ V` for V (P, K). Where the graph of the gradient over all the data fits into
+    memory it is kept, and a product costs 2 gradients (1.9 for LeNet: its first layer needs no input
+    gradient). Otherwise each chunk is differentiated forward and then backward (2.67 gradients), or, for
+    several columns, its graph is built once for all of them. Finite differences are never used: on ReLU nets
+    they are wrong by 20-170 %.
 
     keep: whether to keep the graph; by default where it takes less than a quarter of the free memory
     """
@@ -335,7 +339,8 @@ class Hessian:
         except (RuntimeError, NotImplementedError) as error:
             if "forward" not in str(error).lower():
                 raise
-            # An operation without a forward derivative: from now on two backward passes, 3 gradients a product.
+            # An operation without a forward derivative: from now on two backward passes, 3 gradients a
+            # product.
             self._forward = False
             raise NotImplementedError from error
         return flat(found, self.point.parts).detach()
@@ -388,7 +393,7 @@ def _backward(
 
 @contextlib.contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """Full float32 products and one fixed algorithm on a GPU: TF32's 1e-3 is the size of a residual asked for."""
+    """Full float32 and one fixed algorithm on a GPU: TF32's error of 1e-3 is as large as a residual asked for."""
     if not torch.cuda.is_available():
         yield
         return

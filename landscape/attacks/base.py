@@ -27,11 +27,12 @@ class Attack(Protocol):
 
 
 def ascent(losses: Losses, x: Tensor) -> tuple[Tensor, Tensor]:
-    """(losses (B,), their gradient in the inputs (B, …)). No gradient of a parameter is computed or stored."""
+    """(losses (B,), their gradient in the inputs (B, …)). No parameter gets a gradient."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         values = losses(x)
-        # One example's loss depends on its own input alone, so the gradient of the sum holds every example's own.
+        # One example's loss depends on its own input alone, so the gradient of the sum holds every example's
+        # own.
         (gradient,) = torch.autograd.grad(values.sum(), x)
     return values.detach(), gradient
 
@@ -39,8 +40,8 @@ def ascent(losses: Losses, x: Tensor) -> tuple[Tensor, Tensor]:
 def random_start(x: Tensor, index: Tensor, budget: Budget, seed: int, restart: int = 0) -> Tensor:
     """A point drawn uniformly from the ball around each input x (B, …), clipped to the box.
 
-    Counter-based (Philox, keyed by seed and restart, with the example's index as counter): an example gets the same
-    start in any batch, on any machine, at any θ, and no global generator is touched.
+    Counter-based (Philox, keyed by seed and restart, with the example's index as counter): an example gets
+    the same start in any batch, on any machine, at any θ, and no global generator is touched.
     """
     shape, eps = x.shape[1:], float(budget.eps)
     size = int(np.prod(shape))

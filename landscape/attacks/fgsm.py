@@ -14,7 +14,7 @@ from landscape.registry import register
 @register("attack")
 @dataclass(frozen=True, kw_only=True)
 class FGSM:
-    """x + eps · the steepest direction at x; for l_inf the fast gradient sign method (Goodfellow et al., 1412.6572)."""
+    """x + eps · the steepest direction at x; under l_inf x + eps sign(∇) (Goodfellow et al., 1412.6572)."""
 
     def __str__(self) -> str:
         return "fgsm"

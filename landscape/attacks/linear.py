@@ -16,11 +16,12 @@ from landscape.registry import register
 @register("attack")
 @dataclass(frozen=True, kw_only=True)
 class Linear:
-    """The exact maximiser for models whose loss falls with a linear margin w·x: linear models with two classes.
+    """The exact maximiser where the loss falls with a linear margin w·x: linear models with two classes.
 
-    For l_inf, x − eps sign(w) clipped to the box: every pixel attains its own minimum. For l_2 with the box, the
-    minimum of w·x' is at clip(x − μ w) with μ such that the step has length eps (from the Lagrangian), or at the
-    corner of the box where that is nearer. Refuses models for which the direction of the gradient moves with x.
+    For l_inf, x − eps sign(w) clipped to the box: every pixel attains its own minimum. For l_2 with the box,
+    the minimum of w·x' is at clip(x − μ w) with μ such that the step has length eps (from the Lagrangian), or
+    at the corner of the box where that is nearer. Refuses models for which the direction of the gradient
+    moves with x.
     """
 
     def __str__(self) -> str:
@@ -38,8 +39,8 @@ class Linear:
         flat = (gradient.flatten(1).norm(dim=1) == 0) | (there.flatten(1).norm(dim=1) == 0)
         if (turned[~flat] > 1e-3).any():
             raise InputError(
-                "attack linear is exact only where the loss depends on the input through one linear function, such as a "
-                "linear model with 2 classes; here the gradient turns inside the budget: use pgd"
+                "attack linear is exact only where the loss depends on the input through one linear function, as "
+                "for a linear model with 2 classes; here the gradient turns inside the budget: use pgd"
             )
         return moved
 

@@ -17,10 +17,10 @@ from landscape.registry import register
 @register("attack")
 @dataclass(frozen=True, kw_only=True)
 class Liu2020:
-    """PGD with a constant step from a random start no larger than one step, last iterate (Liu et al., NeurIPS 2020).
+    """Constant steps from a random start no larger than one step, last iterate (Liu et al., NeurIPS 2020).
 
-    To compare with the paper. As an inner maximiser it is weaker than `pgd`: with 20 steps of eps/10 it loses about
-    10 % of the rise in loss where `pgd` loses 3 %.
+    To compare with the paper. As an inner maximiser it is weaker than `pgd`: with 20 steps of eps/10 it loses
+    about 10 % of the rise in loss where `pgd` loses 3 %.
 
     step: length of a step in pixels of [0, 1]; the paper's 0.01 for digits, 2/255 for CIFAR-10
     steps: number of steps; by default the paper's eps / step + 10

@@ -17,11 +17,11 @@ from landscape.registry import register
 @register("attack")
 @dataclass(frozen=True, kw_only=True)
 class PGD:
-    """Steepest ascent with step 2 eps · (1 + cos(π t / steps)) / 2 from a random start (Madry et al., 1706.06083).
+    """Steepest ascent, step eps · (1 + cos(π t / steps)), from a random start (Madry et al., 1706.06083).
 
-    Departs from the usual constant step: at 20 steps that one loses 6-10 % of the rise in loss on a robust net,
-    the cosine 3 %. The best of all iterates, the clean input among them, is returned for each example, so the loss
-    never falls below the clean one and never falls with another restart.
+    Departs from the usual constant step: at 20 steps that one loses 6-10 % of the rise in loss on a robust
+    net, the cosine 3 %. The best of all iterates, the clean input among them, is returned for each example,
+    so the loss never falls below the clean one and never falls with another restart.
 
     steps: gradients for each restart
     restarts: independent random starts

@@ -1,1 +1,1 @@
-"""Architectures by name: one file each, a registered function of keyword options that returns an nn.Module."""
+"""Architectures by name: one file each, a registered function of options that returns an nn.Module."""

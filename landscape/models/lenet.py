@@ -1,6 +1,8 @@
-"""LeNet for 28 × 28 digits and for 32 × 32 colour images, with the paper's width factor and parameter names."""
+"""LeNet for 28 × 28 and for 32 × 32 images, with the paper's width factor and parameter names."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ class LeNet(nn.Module):
         self.conv1 = nn.Conv2d(channels, convolutions[0], 5, padding=padding)
         self.conv2 = nn.Conv2d(convolutions[0], convolutions[1], 5, padding=padding)
         self.depth = len(linear) - 1
-        for layer, (inputs, outputs) in enumerate(zip(linear[:-1], linear[1:], strict=True), 1):
+        for layer, (inputs, outputs) in enumerate(pairwise(linear), 1):
             self.add_module(f"fc{layer}", nn.Linear(inputs, outputs))
 
     def forward(self, x: Tensor) -> Tensor:

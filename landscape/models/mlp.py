@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 from torch import nn
@@ -13,7 +14,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
 @register("model")
 def linear(*, inputs: int = 784, classes: int = 10, bias: bool = True) -> nn.Sequential:
-    """Linear softmax classifier of flattened inputs (the model of the paper's Section 3.1 with bias=false)."""
+    """Linear softmax classifier of flattened inputs (the paper's Section 3.1 with bias=false)."""
     return nn.Sequential(nn.Flatten(), nn.Linear(inputs, classes, bias=bias))
 
 
@@ -29,6 +30,6 @@ def mlp(
     """`layers` hidden layers of `hidden` units each, on flattened inputs."""
     sizes = [inputs] + [hidden] * layers
     modules: list[nn.Module] = [nn.Flatten()]
-    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+    for before, after in pairwise(sizes):
         modules += [nn.Linear(before, after), ACTIVATIONS[activation]()]
     return nn.Sequential(*modules, nn.Linear(sizes[-1], classes))
