@@ -61,7 +61,7 @@ class Network:
         return functional_call(self.module, dict(zip(self.names, parts, strict=True)), (x,))
 
     def check(self, x: Tensor, classes: int) -> None:
-        """Raise unless the logits of inputs x (B, …) are (B, C ≥ classes), finite, the same when asked again."""
+        """Raise unless the logits of inputs x (B, …) are (B, C ≥ classes), finite, the same twice."""
         parts = self.parts(self.theta)
         try:
             with torch.no_grad():

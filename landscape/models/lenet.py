@@ -13,13 +13,15 @@ from landscape.registry import register
 class LeNet(nn.Module):
     """Two 5 × 5 convolutions, each followed by ReLU and 2 × 2 max-pooling, and fully connected layers."""
 
-    def __init__(self, channels: int, convolutions: list[int], padding: int, linear: list[int]) -> None:
+    def __init__(
+        self, channels: int, convolutions: list[int], padding: int, linear: list[int], bias: bool = True
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, convolutions[0], 5, padding=padding)
-        self.conv2 = nn.Conv2d(convolutions[0], convolutions[1], 5, padding=padding)
+        self.conv1 = nn.Conv2d(channels, convolutions[0], 5, padding=padding, bias=bias)
+        self.conv2 = nn.Conv2d(convolutions[0], convolutions[1], 5, padding=padding, bias=bias)
         self.depth = len(linear) - 1
         for layer, (inputs, outputs) in enumerate(pairwise(linear), 1):
-            self.add_module(f"fc{layer}", nn.Linear(inputs, outputs))
+            self.add_module(f"fc{layer}", nn.Linear(inputs, outputs, bias=bias or layer == self.depth))
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
@@ -30,15 +32,22 @@ class LeNet(nn.Module):
 
 
 @register("model")
-def lenet(*, width: int = 4, classes: int = 10) -> LeNet:
-    """The paper's MNIST LeNet, 28 × 28 inputs; width 16 has 3,274,634 parameters (NeurIPS 2020, code)."""
-    return LeNet(1, [2 * width, 4 * width], 2, [7 * 7 * 4 * width, 64 * width, classes])
+def lenet(*, width: int = 4, classes: int = 10, bias: bool = True) -> LeNet:
+    """The paper's MNIST LeNet, 28 × 28 inputs; width 16 has 3,274,634 parameters (NeurIPS 2020, code).
+
+    bias: of all layers but the last, which always has one
+    """
+    return LeNet(1, [2 * width, 4 * width], 2, [7 * 7 * 4 * width, 64 * width, classes], bias)
 
 
 @register("model")
-def lenet_cifar(*, width: int = 1, classes: int = 10) -> LeNet:
-    """The CIFAR-10 LeNet of the paper's code, 3 × 32 × 32 inputs; width 1 has 62,006 parameters."""
-    return LeNet(3, [6 * width, 16 * width], 0, [5 * 5 * 16 * width, 120 * width, 84 * width, classes])
+def lenet_cifar(*, width: int = 1, classes: int = 10, bias: bool = True) -> LeNet:
+    """The CIFAR-10 LeNet of the paper's code, 3 × 32 × 32 inputs; width 1 has 62,006 parameters.
+
+    bias: of all layers but the last, which always has one
+    """
+    sizes = [5 * 5 * 16 * width, 120 * width, 84 * width, classes]
+    return LeNet(3, [6 * width, 16 * width], 0, sizes, bias)
 
 
 class LeNet5(LeNet):

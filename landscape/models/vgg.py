@@ -11,7 +11,7 @@ LAYERS = (4, 4, 0, 8, 8, 0, 16, 16, 16, 0, 32, 32, 32, 0, 32, 32, 32, 0)
 
 
 class VGG(nn.Module):
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, width: int, classes: int, bias: bool) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
@@ -33,6 +33,9 @@ class VGG(nn.Module):
 
 
 @register("model")
-def vgg(*, width: int = 8, classes: int = 10) -> VGG:
-    """The paper's VGG16; width 8 has 3,686,954 parameters, width 16 the standard 14,728,266."""
-    return VGG(width, classes)
+def vgg(*, width: int = 8, classes: int = 10, bias: bool = True) -> VGG:
+    """The paper's VGG16; width 8 has 3,686,954 parameters, width 16 the standard 14,728,266.
+
+    bias: of the convolutions
+    """
+    return VGG(width, classes, bias)
