@@ -49,7 +49,7 @@ def main() -> None:
         f"{found.model}, {len(found.network):,} parameters, {len(found.data)} examples of {found.data.name}",
         "",
     ]
-    lines += products(point) + [""] + eigenpairs(point, told.seeds) + [""] + traces(point, 2 * told.seeds)
+    lines += [*products(point), "", *eigenpairs(point, told.seeds), "", *traces(point, told.seeds)]
     print("\n".join(lines))
     if told.output:
         told.output.write_text("\n".join(lines) + "\n")
@@ -123,23 +123,23 @@ def traces(point: Point, seeds: int) -> list[str]:
     rows.append(f"| landscape, exact | time of {cost:.1f} gradients | {abs(exact / truth - 1):.0e} | 0 |")
     H = point.hessian
     ours, plain, theirs = [], [], []
-    for seed in range(seeds):
+    for seed in range(6 * seeds):
         spectrum = eigsh(H, 20, seed=seed)
-        ours.append(
-            trace(H, probes=120 - spectrum.products, basis=spectrum.basis, images=spectrum.images, seed=seed)
-        )
+        left = 120 - spectrum.products
+        ours.append(trace(H, probes=left, basis=spectrum.basis, images=spectrum.images, seed=seed))
+    for seed in range(2 * seeds):
         plain.append(trace(H, probes=120, seed=seed))
         peer = PyHessian(point, seed)
         theirs.append((peer.trace(), peer.count))
     for name, estimates in (("stochastic, top-20 run included", ours), ("plain Hutchinson", plain)):
         errors = [e.value / truth - 1 for e in estimates]
         z = rms([(e.value - truth) / e.stderr for e in estimates])
-        row = f"| landscape, {name} | 120 products | {rms(errors):.1%} rms, {max(map(abs, errors)):.1%} worst of {seeds} |"
-        rows.append(row + f" rms of error / bar {z:.2f} |")
+        spread = f"{rms(errors):.1%} rms, {max(map(abs, errors)):.1%} worst of {len(errors)}"
+        rows.append(f"| landscape, {name} | 120 products | {spread} | rms of error / bar {z:.2f} |")
     errors = [value / truth - 1 for value, _ in theirs]
     counts = [count for _, count in theirs]
-    row = f"| PyHessian, its own rule | {min(counts)}-{max(counts)} products | {rms(errors):.1%} rms,"
-    rows.append(row + f" {max(map(abs, errors)):.1%} worst of {seeds} | none |")
+    spread = f"{rms(errors):.1%} rms, {max(map(abs, errors)):.1%} worst of {len(errors)}"
+    rows.append(f"| PyHessian, its own rule | {min(counts)}-{max(counts)} products | {spread} | none |")
     return rows
 
 
@@ -160,10 +160,10 @@ class PyHessian:
     def __init__(self, point: Point, seed: int = 0) -> None:
         from pyhessian import hessian
 
-        from landscape.crosscheck import module_at
+        from landscape.crosscheck import _module
 
         torch.manual_seed(seed)
-        module, _ = module_at(point)
+        module, _ = _module(point)
         data = point.perturbed
         batches = [data.inputs(rows, point.theta) for rows in data.chunks()]
         self.shapes = [p.shape for p in module.parameters()]

@@ -1,11 +1,12 @@
 """The exact diagonal of the Hessian for nets that are piecewise affine in each single parameter.
 
-Such a net has ∂²f/∂θᵢ² = 0 almost everywhere, and then the diagonal of the Hessian is that of the Gauss-Newton matrix,
+Such a net has ∂²f/∂θᵢ² = 0 almost everywhere: the diagonal of its Hessian is that of the Gauss-Newton matrix,
 
     (∇²L)ᵢᵢ = 1/n Σ over examples Σ_c μ_c ((∂f/∂θᵢ)ᵀ u_c)²,    ∇²_f ℓ = Σ_c μ_c u_c u_cᵀ,
 
-for any loss ℓ of the logits f at fixed inputs (Dangel, Kunstner & Hennig, 1912.10985): one backward pass for each of the
-C columns u_c, no random probe. The condition is read off the graph that autograd itself will differentiate.
+for any loss ℓ of the logits f at fixed inputs (Dangel, Kunstner & Hennig, 1912.10985): one backward pass for
+each of the C columns u_c, no random probe. The condition is read off the graph that autograd itself will
+differentiate.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from landscape.data import total
+from landscape.errors import NumericalError
 from landscape.objective import Point, exact_arithmetic
 
 MOST_CLASSES = 256
@@ -32,28 +34,28 @@ LARGEST = 2**25
 # Affine, or affine on pieces, in all their inputs together: sums, selections, rearrangements, pooling, kinks.
 AFFINE = frozenset(
     """
-    Abs AdaptiveAvgPool2D AdaptiveAvgPool3D AdaptiveMaxPool2D Add Alias Amax Amin AsStrided AvgPool2D AvgPool3D Cat Clamp
-    ClampMax ClampMin Clone ConstantPadNd Copy Expand Flip Gather Hardtanh Index IndexSelect LeakyRelu Max MaxPool2D
-    MaxPool2DWithIndices MaxPool3DWithIndices Maximum Mean Min Minimum MkldnnMaxPool2D Narrow Neg Permute PixelShuffle
-    ReflectionPad1D ReflectionPad2D Relu Repeat ReplicationPad2D ReshapeAlias Roll Rsub Select Slice Split
-    SplitWithSizes Squeeze Stack Sub Sum T ToCopy Transpose Unbind Unsafe UnsafeSplit UnsafeView Unsqueeze
-    UpsampleNearest2D View Where Threshold
-    """.split()
+    Abs AdaptiveAvgPool2D AdaptiveAvgPool3D AdaptiveMaxPool2D Add Alias Amax Amin AsStrided AvgPool2D
+    AvgPool3D Cat Clamp ClampMax ClampMin Clone ConstantPadNd Copy Expand Flip Gather Hardtanh Index
+    IndexSelect LeakyRelu Max MaxPool2D MaxPool2DWithIndices MaxPool3DWithIndices Maximum Mean Min Minimum
+    MkldnnMaxPool2D Narrow Neg Permute PixelShuffle ReflectionPad1D ReflectionPad2D Relu Repeat
+    ReplicationPad2D ReshapeAlias Roll Rsub Select Slice Split SplitWithSizes Squeeze Stack Sub Sum T ToCopy
+    Transpose Unbind Unsafe UnsafeSplit UnsafeView Unsqueeze UpsampleNearest2D View Where Threshold
+    """.split()  # noqa: SIM905
 )
 # Affine in one input where the others do not depend on a parameter.
 PRODUCTS = frozenset({"Mul", "Div"})
 
 
 class NotPiecewiseAffine(Exception):
-    """Why the diagonal cannot be had exactly: the operation or the use of a parameter that is not known to be affine."""
+    """Why the diagonal cannot be had: the operation or the use of a parameter that is not known affine."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
     """Where parameters enter the graph: out = weight · input + bias, as one node of it.
 
-    squares: (δ (K, B, …) gradients of the node's output for K columns, μ (K, B)) to the (P_layer,) sums over columns
-    and examples of μ times the squared gradient of the weight
+    squares: (δ (K, B, …) gradients of the node's output for K columns, μ (K, B)) to the (P_layer,) sums over
+    columns and examples of μ times the squared gradient of the weight
     """
 
     node: Any
@@ -65,9 +67,11 @@ class _Layer:
 def diagonal(point: Point) -> Tensor:
     """diag ∇²L_eps(θ) (P,) at the point's fixed perturbed data, exact to rounding, float64.
 
-    Its sum is the trace; the sum over a parameter's entries is that layer's. Costs about 0.7 C gradients for C classes.
+    Its sum is the trace; the sum over a parameter's entries is that layer's. Costs about 0.7 (C + 1)
+    gradients for C classes.
     Raises NotPiecewiseAffine where an operation is not known to be affine in each single parameter: a smooth
-    activation, a parameter used twice or transformed, a layer of another kind than linear, convolution, BatchNorm.
+    activation, a parameter used twice or transformed, a layer of another kind than linear, convolution,
+    BatchNorm.
     """
     network = point.objective.network
     leaves = point.leaves()
@@ -80,15 +84,17 @@ def diagonal(point: Point) -> Tensor:
             raise NotPiecewiseAffine(f"{logits.shape[1]} classes need as many backward passes")
         layers = _layers(logits, leaves)
         curvatures, columns = _root(point, logits.detach(), y)
-        _check_rows(logits, layers)
-        edges = [GradientEdge(layer.node, 0) for layer in layers]
-        if not edges:
+        if not layers or not columns:
             return torch.zeros_like(point.theta)
+        _check_batch(logits, point, x)
+        _check_rows(logits, columns, layers)
+        edges = [GradientEdge(layer.node, 0) for layer in layers]
         deltas = [
             torch.autograd.grad(logits, edges, column, retain_graph=True, allow_unused=True)
             for column in columns
         ]
-        point.objective.work["gradient"] += len(columns) * len(y)
+        point.objective.work["forward"] += (len(y) + 1) // 2
+        point.objective.work["gradient"] += (len(columns) + 2) * len(y)
         found = [torch.zeros(leaf.numel(), dtype=leaf.dtype, device=leaf.device) for leaf in leaves]
         for place, layer in enumerate(layers):
             if deltas[0][place] is None:
@@ -99,20 +105,35 @@ def diagonal(point: Point) -> Tensor:
                 found[layer.bias] = torch.einsum("kb,kbo->o", curvatures, summed.square())
             if layer.weight is not None and layer.squares is not None:
                 found[layer.weight] = layer.squares(delta, curvatures).reshape(-1)
+        if any(f.shape != (leaf.numel(),) for f, leaf in zip(found, leaves, strict=True)):
+            raise NotPiecewiseAffine("a parameter is broadcast")
         return torch.cat(found)
 
     with exact_arithmetic():
         summed = total(chunk, point.perturbed, min(ROWS, point.objective.batch_size))
+    if not torch.isfinite(summed).all():
+        raise NumericalError("the diagonal of the Hessian contains NaN or infinity")
     return summed / len(point.perturbed)
 
 
 def _root(point: Point, logits: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Eigenvalues μ (K, B) and eigenvectors, as K columns (B, C), of the loss's Hessian in the logits."""
-
-    def single(z: Tensor, label: Tensor) -> Tensor:
-        return point.objective.loss(z[None], label[None])[0]
-
-    hessians = torch.func.vmap(torch.func.hessian(single))(logits.double(), y)
+    z = logits.detach().double().requires_grad_()
+    try:
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad(point.objective.loss(z, y).sum(), z, create_graph=True)
+            rows = [
+                torch.autograd.grad(s.sum(), z, retain_graph=True)[0]
+                if s.requires_grad
+                else torch.zeros_like(z)
+                for s in slope.unbind(dim=1)
+            ]
+    except (RuntimeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise NotPiecewiseAffine(f"the loss has no Hessian in the logits in torch: {reason}") from error
+    hessians = torch.stack(rows, dim=1)
+    if not torch.isfinite(hessians).all():
+        raise NumericalError("the Hessian of the loss in the logits contains NaN or infinity")
     values, vectors = torch.linalg.eigh(hessians)
     # The loss of a constant shift of all logits is flat, so that one column at least is zero.
     kept = values.abs().amax(dim=0) > 1e-14 * values.abs().max()
@@ -121,7 +142,7 @@ def _root(point: Point, logits: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]
 
 
 def _layers(logits: Tensor, leaves: list[Tensor]) -> list[_Layer]:
-    """The parameterised layers of the graph behind the logits; raises unless all of the graph is piecewise affine."""
+    """The layers with parameters of the graph behind the logits; raises unless all is piecewise affine."""
     place = {id(leaf): i for i, leaf in enumerate(leaves)}
     if logits.grad_fn is None:
         return []
@@ -131,8 +152,9 @@ def _layers(logits: Tensor, leaves: list[Tensor]) -> list[_Layer]:
         layer = _layer(node, place, len(logits))
         parameters: list[Any] = []
         if layer is not None:
-            layers.append(layer)
             parameters = [p for p in (layer.weight, layer.bias) if p is not None]
+            if parameters:
+                layers.append(layer)
             following = [node.next_functions[_INPUT[_name(node)]][0]]
         else:
             following = [edge[0] for edge in node.next_functions]
@@ -165,7 +187,7 @@ _INPUT = {"Convolution": 0, "Addmm": 1, "Mm": 0, "Linear": 0, "NativeBatchNorm":
 
 
 def _name(node: Any) -> str:
-    # Only torch's own operations are numbered: a custom autograd function that is called "Relu" stays unknown.
+    # Only torch's own operations are numbered: an autograd function of the model's, named "Relu", is not.
     return re.sub(r"Backward\d+$", "", node.name())
 
 
@@ -182,7 +204,8 @@ def _layer(node: Any, place: dict[int, int], examples: int) -> _Layer | None:
     slots = {"Addmm": (2, 0), "Mm": (1, None)}.get(name, (1, 2))
     weight_edge = edges[slots[0]]
     bias_edge = edges[slots[1]] if slots[1] is not None and slots[1] < len(edges) else None
-    if name in ("Addmm", "Mm") and weight_edge is not None and _name(weight_edge) == "T":
+    turned = name in ("Addmm", "Mm") and weight_edge is not None and _name(weight_edge) == "T"
+    if turned:
         weight_edge = weight_edge.next_functions[0][0]
     found = []
     for edge in (weight_edge, bias_edge):
@@ -190,13 +213,21 @@ def _layer(node: Any, place: dict[int, int], examples: int) -> _Layer | None:
             raise NotPiecewiseAffine(f"{node.name()} takes a weight that is itself computed")
         found.append(None if edge is None else place[id(edge.variable)])
     weight, bias = found
+    if bias_edge is not None and len(bias_edge.variable.shape) > 1:
+        raise NotPiecewiseAffine(f"{node.name()} adds a parameter that is broadcast")
     if weight is None:
         # A frozen layer, or a constant times something: affine in its input.
         return _Layer(node, None, bias, None)
-    return _Layer(node, weight, bias, _squares(name, node, examples))
+    try:
+        squares = _squares(name, node, examples, turned or name == "Linear")
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise NotPiecewiseAffine(f"the input of {node.name()} cannot be had: {reason}") from error
+    return _Layer(node, weight, bias, squares)
 
 
-def _squares(name: str, node: Any, examples: int) -> Callable[[Tensor, Tensor], Tensor]:
+def _squares(name: str, node: Any, examples: int, turned: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """turned: whether a linear layer's weight is (outputs, inputs), as in nn.Linear, not (inputs, outputs)"""
     if name == "Convolution":
         if node._saved_transposed or any(node._saved_output_padding) or len(node._saved_stride) > 2:
             raise NotPiecewiseAffine(f"{node.name()} is a transposed or a 3D convolution")
@@ -219,7 +250,7 @@ def _squares(name: str, node: Any, examples: int) -> Callable[[Tensor, Tensor], 
     x = node._saved_input if name == "Linear" else node._saved_mat1 if name == "Addmm" else node._saved_self
     if x.ndim != 2:
         raise NotPiecewiseAffine("a linear layer is applied at several positions of an example")
-    return _Linear(_rows(x, examples, node))
+    return _Linear(_rows(x, examples, node), turned)
 
 
 def _rows(x: Tensor, examples: int, node: Any) -> Tensor:
@@ -231,7 +262,9 @@ def _rows(x: Tensor, examples: int, node: Any) -> Tensor:
 def _pair(node: Any, name: str) -> tuple[int, int]:
     """A convolution's setting in two dimensions; a 1D convolution is one of height 1."""
     value = tuple(getattr(node, f"_saved_{name}"))
-    return value if len(value) == 2 else ({"stride": 1, "padding": 0, "dilation": 1}[name], *value)  # type: ignore[return-value]
+    if len(value) == 1:
+        return {"stride": 1, "padding": 0, "dilation": 1}[name], value[0]
+    return value[0], value[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,9 +272,11 @@ class _Linear:
     """Weight gradient of an example: δ aᵀ, so its square is δ² (a²)ᵀ."""
 
     x: Tensor
+    turned: bool
 
     def __call__(self, delta: Tensor, curvature: Tensor) -> Tensor:
-        return torch.einsum("kb,kbo->bo", curvature, delta.square()).T @ self.x.square()
+        squared = torch.einsum("kb,kbo->bo", curvature, delta.square()).T @ self.x.square()
+        return squared if self.turned else squared.T
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +292,7 @@ class _BatchNorm:
 
 @dataclass(frozen=True, eq=False)
 class _Convolution:
-    """Weight gradient of an example: δ (out, positions) times the patches of the input (positions, in · kernel)."""
+    """Weight gradient of an example: δ (out, positions) times the patches (positions, in · kernel)."""
 
     x: Tensor
     stride: tuple[int, int]
@@ -277,7 +312,7 @@ class _Convolution:
             rows = slice(first, first + step)
             patches = F.unfold(x[rows], kernel, self.dilation, self.padding, self.stride)
             patches = patches.view(len(patches), g, size, -1).transpose(2, 3)
-            # The root of |μ| goes into δ before it is squared, its sign after: one product serves all columns.
+            # The root of |μ| goes into δ before the square, its sign after: one product serves all columns.
             d = delta[:, rows].flatten(3) * curvature[:, rows].abs().sqrt()[:, :, None, None]
             d = d.view(columns, -1, g, outputs, d.shape[-1]).permute(1, 2, 0, 3, 4)
             squared = (d.reshape(*d.shape[:2], columns * outputs, -1) @ patches).square()
@@ -287,13 +322,38 @@ class _Convolution:
         return result
 
 
-def _check_rows(logits: Tensor, layers: list[_Layer]) -> None:
-    """Raise unless row i of every layer belongs to example i: with half of the examples masked, theirs must vanish."""
-    if not layers:
-        return
-    column = torch.ones_like(logits)
-    column[1::2] = 0
+def _check_batch(logits: Tensor, point: Point, x: Tensor) -> None:
+    """Raise unless half of the examples alone have the same logits: nothing mixes the inputs themselves."""
+    half = (len(x) + 1) // 2
+    try:
+        with torch.no_grad():
+            alone = point.objective.network(point.parts, x[:half])
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise NotPiecewiseAffine(f"the model does not take {half} examples for {len(x)}") from error
+    allowed = torch.finfo(logits.dtype).eps ** 0.5 * logits.abs().amax()
+    if alone.shape != logits[:half].shape or ((logits[:half] - alone).abs() > allowed).any():
+        raise NotPiecewiseAffine("the outputs for an example depend on the batch that it is in")
+
+
+def _check_rows(logits: Tensor, columns: list[Tensor], layers: list[_Layer]) -> None:
+    """Raise unless row i of every layer belongs to example i, and to no other.
+
+    Then a weight w_i on the outputs for example i puts w_i on row i of every gradient; exactly so for powers
+    of two.
+    """
     edges = [GradientEdge(layer.node, 0) for layer in layers]
-    for delta in torch.autograd.grad(logits, edges, column, retain_graph=True, allow_unused=True):
-        if delta is not None and (len(delta) != len(logits) or delta[1::2].any()):
+    column = torch.stack([u / (k + 1) for k, u in enumerate(columns)]).sum(dim=0)
+    weights = torch.tensor([2.0**i for i in range(len(logits))], dtype=logits.dtype, device=logits.device)
+    plain, weighted = (
+        torch.autograd.grad(logits, edges, c, retain_graph=True, allow_unused=True)
+        for c in (column, weights[:, None] * column)
+    )
+    for delta, scaled in zip(plain, weighted, strict=True):
+        if delta is None:
+            continue
+        if len(delta) != len(logits):
+            raise NotPiecewiseAffine("a layer's rows are not the examples of the batch")
+        delta, scaled = delta.flatten(1), scaled.flatten(1) / weights[:, None]
+        allowed = 100 * torch.finfo(delta.dtype).eps * delta.abs().amax(dim=1, keepdim=True)
+        if ((scaled - delta).abs() > allowed).any():
             raise NotPiecewiseAffine("the outputs for an example depend on other examples of the batch")

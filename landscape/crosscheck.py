@@ -1,9 +1,9 @@
 """PyHessian as a second opinion on the very same Hessian.
 
-PyHessian 0.1 is handled with care: it gets a copy of the model (it switches modes and leaves gradients behind), a plain
-list of fixed batches with a mean loss, only parameters that the loss uses (it fails on others), a loss scaled so that
-the top eigenvalue is near 1 (its constants of 1e-6 are absolute), and its trace never stops by its own rule, which has
-no relation to the error and ends at once for a negative trace.
+PyHessian 0.1 is handled with care: it gets a copy of the model (it switches modes and leaves gradients
+behind), a plain list of fixed batches with a mean loss, only parameters that the loss uses (it fails on
+others), a loss scaled so that the top eigenvalue is near 1 (its constants of 1e-6 are absolute), and its
+trace never stops by its own rule, which has no relation to the error and ends at once for a negative trace.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def pyhessian(point: Point, spectrum: Spectrum, *, seed: int = 0) -> dict[str, A
 
 
 def _module(point: Point) -> tuple[nn.Module, Tensor]:
-    """A copy of the module at θ in which only parameters that the loss uses need a gradient; their places in θ (P,)."""
+    """A copy of the module at θ where only parameters that the loss uses need a gradient; these (P,)."""
     network = point.objective.network
     module = copy.deepcopy(network.module)
     leaves = point.leaves()

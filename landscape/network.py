@@ -61,11 +61,11 @@ class Network:
         return functional_call(self.module, dict(zip(self.names, parts, strict=True)), (x,))
 
     def check(self, x: Tensor, classes: int) -> None:
-        """Raise unless the logits of inputs x (B, …) are (B, C ≥ classes), finite, the same twice."""
+        """Raise unless the logits of x (B, …) are (B, C ≥ classes), finite, the same again and alone."""
         parts = self.parts(self.theta)
         try:
             with torch.no_grad():
-                logits, again = self(parts, x), self(parts, x)
+                logits, again, alone = self(parts, x), self(parts, x), self(parts, x[:1])
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise CheckpointError(
                 f"the model does not take inputs of shape {tuple(x.shape)}: {str(error).splitlines()[0]}"
@@ -83,4 +83,9 @@ class Network:
             raise CheckpointError(
                 "the model gives other outputs when asked again, although it is in evaluation mode; "
                 "a loss surface needs a deterministic model: switch its random layers off"
+            )
+        if (alone - logits[:1]).abs().max() > torch.finfo(logits.dtype).eps ** 0.5 * logits.abs().max():
+            raise CheckpointError(
+                "the model's outputs for an example depend on the other examples of the batch, so that it "
+                "has no loss of an example; let it take each example by itself"
             )

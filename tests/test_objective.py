@@ -217,7 +217,17 @@ class Noisy(nn.Module):
         return self.layer(nn.functional.dropout(x.flatten(1), training=True))
 
 
+class Centred(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(25, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer((x - x.mean(dim=0)).flatten(1))
+
+
 MISFITS = {
+    "mixed": (Centred(), 3, "other examples of the batch"),
     "random": (Noisy(), 3, "deterministic"),
     "wrong shape": (nn.Sequential(nn.Flatten(), nn.Linear(24, 3)), 3, "does not take inputs of shape"),
     "no logits": (nn.Linear(5, 3), 3, "must return logits"),

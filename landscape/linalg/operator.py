@@ -22,7 +22,7 @@ class Operator(Protocol):
 
 
 def generator(seed: int, purpose: int) -> np.random.Generator:
-    """A generator of its own for each purpose of each seed: starts and probes are independent of one another."""
+    """A generator for each purpose of each seed: starts and probes are independent of one another."""
     return np.random.Generator(np.random.Philox(key=[seed, purpose]))
 
 

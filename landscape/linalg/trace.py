@@ -49,17 +49,19 @@ def trace(
 ) -> Estimate:
     """tr A by Hutchinson's estimator on the complement of a known space.
 
-    tr A = Σⱼ vⱼᵀ A vⱼ + E zᵀ Q A Q z with Q = I − V Vᵀ and random signs z. The first sum is exact and free where an
-    eigenvalue run has left its basis V and images A V: what it holds of the trace adds nothing to the variance, so
-    that a LeNet needs 52 probes for 1 % where plain Hutchinson needs 705. The number of probes is fixed beforehand:
-    a rule that stops when the estimate looks settled would understate the error.
+    tr A = Σⱼ vⱼᵀ A vⱼ + E zᵀ Q A Q z with Q = I − V Vᵀ and random signs z. The first sum is exact and free
+    where an eigenvalue run has left its basis V and images A V: what it holds of the trace adds nothing to
+    the variance, so that a LeNet needs 52 probes for 1 % where plain Hutchinson needs 705. The number of
+    probes is fixed beforehand: a rule that stops when the estimate looks settled would understate the error.
 
-    probes: independent probes, one product each; no more than the complement has dimensions are needed, nor made
+    probes: independent probes, one product each; no more are made than the complement has dimensions
     basis, images: (P, m) orthonormal columns V, and A V
     """
     n = A.shape[0]
     if probes < 2:
         raise InputError(f"{probes} probes give no standard error; ask for at least 2")
+    if (basis is None) != (images is None):
+        raise InputError("a basis and the operator times that basis are needed together")
     known = 0 if basis is None else basis.shape[1]
     held = 0.0 if basis is None or images is None else float((basis * images).sum())
     if n - known <= probes:
