@@ -1,4 +1,4 @@
-"""What the loss of a PyTorch model looks like around its weights, clean and under attack, and how sure we are."""
+"""What the loss looks like around a model's weights, clean and under attack, and how sure we are."""
 
 from __future__ import annotations
 

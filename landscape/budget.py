@@ -90,8 +90,12 @@ def exact(eps: Fraction | float | str) -> Fraction:
     """eps as an exact fraction: of "8/255", "0.1", "1e-2"; a float is taken for the decimal it prints as."""
     if isinstance(eps, Fraction):
         return eps
+    written = str(eps).replace(" ", "")
     try:
-        return Fraction(str(eps).replace(" ", ""))
+        # A power of ten of many digits would be written out in full.
+        if len(written) > 100 or re.search(r"e[+-]?\d{4}", written, re.IGNORECASE):
+            raise ValueError
+        return Fraction(written)
     except (ValueError, ZeroDivisionError):
         raise InputError(f"eps = {eps!r} is not a number; write 8/255, 0.1 or 1e-2") from None
 

@@ -1,13 +1,16 @@
-"""The command line: thin, and quick to print help, for nothing heavy is imported before there is work to do."""
+"""The command line: thin, and quick to print help: nothing heavy is imported before there is work."""
 
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import re
+import signal
 import sys
 import typing
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 import click
@@ -23,14 +26,25 @@ COMMON = {"seed"}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit with its code: 0 done, 2 bad input, 3 checkpoint, 4 data, 5 numerics, 130 interrupted."""
+    """Run the command and exit with its code.
+
+    0 done, 2 bad input, 3 the checkpoint, 4 the data, 5 numerics, 130 interrupted
+    """
+    # A queue or a container that ends a run sends SIGTERM: what is finished is kept as on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.stdout = sys.stdout or io.StringIO()  # None where the caller closed it
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(arguments))
 
 
 def run(arguments: list[str] | None = None) -> int:
     """The exit code of a command; a user's mistake is one line on stderr, never a traceback."""
     try:
-        return landscape.main(arguments, prog_name="landscape", standalone_mode=False) or 0
+        code = landscape.main(arguments, prog_name="landscape", standalone_mode=False) or 0
+        sys.stdout.flush()
+        return code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return InputError.exit_code
@@ -45,7 +59,10 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output, such as `head`, has gone. Python would complain once more at exit.
         sys.stdout = None  # type: ignore[assignment]
-        return 0
+        return 1  # as click has it for output that is longer than a buffer
+    except OSError as error:
+        where = f"{error.filename}" if error.filename else "the output"
+        return _complain(f"{where} could not be read or written: {error.strerror}", InputError.exit_code)
 
 
 def _complain(text: str, code: int) -> int:
@@ -78,13 +95,21 @@ def landscape() -> None:
     """
 
 
+SEED = click.IntRange(0, 2**32 - 1)
+
+
 class Examples(click.ParamType):
     """A number of examples, or all of them."""
 
     name = "N|all"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if value == "all" or isinstance(value, int) else click.INT.convert(value, param, ctx)
+        if value == "all" or isinstance(value, int):
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor all.", param, ctx)
 
 
 SUBJECT_OPTIONS = [
@@ -101,7 +126,10 @@ SUBJECT_OPTIONS = [
         help="which part of the data",
     ),
     click.option(
-        "--examples", type=int, metavar="N", help="class-balanced subset  [default: all up to 1000]"
+        "--examples",
+        type=Examples(),
+        metavar="N|all",
+        help="size of a class-balanced subset, or all  [default: all up to 1000]",
     ),
     click.option(
         "--batch-size", type=int, default=128, show_default=True, help="examples at once, for memory only"
@@ -115,7 +143,12 @@ SUBJECT_OPTIONS = [
         help="precision of all computation; sums are always float64",
     ),
     click.option(
-        "--seed", type=int, default=0, show_default=True, help="of subset, random starts and probes"
+        "--seed",
+        type=SEED,
+        metavar="N",
+        default=0,
+        show_default=True,
+        help="of subset, random starts and probes",
     ),
 ]
 BUDGET_OPTIONS = [
@@ -179,18 +212,19 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
 
         found = Run(name, {})
         try:
-            with progress(quiet) as watch:
+            # What code of the user's own prints goes to stderr: stdout is for the report alone.
+            with progress(quiet) as watch, redirect_stdout(sys.stderr):
                 runs.measure(name, checkpoint, wanted, norm=norm, watch=watch, told=found, **given)
         finally:
             if found.results:
-                _print_run(found, as_json, given["output"] if found.results else None)
+                _print_run(found, as_json, given["output"])
 
     prose = re.split(r"\n\s*\n(?=\w+: )", text)[0]
     return click.command(name, help=prose, context_settings=CONTEXT)(command)
 
 
 def _option(parameter: inspect.Parameter, told: dict[str, str], names: dict[str, Any]) -> Callable:
-    """One flag of an analyzer. Its annotation alone is evaluated: others may name what only a type checker imports."""
+    """One flag of an analyzer. No other annotation is evaluated: it may name what only mypy imports."""
     annotation = eval(parameter.annotation, names)
     flag = f"--{parameter.name.replace('_', '-')}"
     text = told.get(parameter.name, "")
@@ -230,13 +264,17 @@ def _option(parameter: inspect.Parameter, told: dict[str, str], names: dict[str,
 @click.option("--batch-size", type=int, default=128, show_default=True)
 @click.option("--examples", type=int, metavar="N", help="train on a class-balanced subset")
 @click.option("--data-dir", metavar="DIR", help="where to look for data sets first")
-@click.option("--seed", type=int, default=0, show_default=True, help="of weights, order and random starts")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="of weights, order and random starts")
 @click.option(
     "--json", "as_json", is_flag=True, help="the checkpoint's metadata as one JSON object on stdout"
 )
 @click.option("--quiet", is_flag=True, help="no progress")
 def train(as_json: bool, quiet: bool, eps: str, norm: Any, **given: Any) -> None:
-    """Train MODEL, such as lenet:width=4, under a budget, and write a checkpoint that says how it was made."""
+    """Train a model under a budget; write its checkpoint.
+
+    MODEL is one of `landscape list models`, such as lenet:width=4. The checkpoint says how it was made,
+    and is enough for every other command.
+    """
     from landscape.budget import budgets
 
     wanted = budgets(eps, norm)
@@ -245,10 +283,12 @@ def train(as_json: bool, quiet: bool, eps: str, norm: Any, **given: Any) -> None
     from landscape import runs
     from landscape.progress import progress
 
-    with progress(quiet) as watch:
+    with progress(quiet) as watch, redirect_stdout(sys.stderr):
         metadata = runs.train(budget=wanted[0], watch=watch, **given)
     if as_json:
-        print(json.dumps(metadata))
+        from landscape.results import plain
+
+        print(json.dumps(plain(metadata)))
     else:
         _print_metadata(metadata)
         print(f"wrote {given['output']}")
@@ -259,23 +299,22 @@ def train(as_json: bool, quiet: bool, eps: str, norm: Any, **given: Any) -> None
 @click.option("--model", metavar="SPEC", help="lenet:width=16, package.module:callable or file.py:callable")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout, and nothing else there")
 def info(checkpoint: str, model: str | None, as_json: bool) -> None:
-    """What is in a checkpoint, whether it fits its model, and how it was made."""
+    """What a checkpoint holds, how it was made, and if it fits."""
     from landscape import runs
+    from landscape.results import plain
 
-    found = runs.info(checkpoint, model)
+    with redirect_stdout(sys.stderr):
+        found = runs.info(checkpoint, model)
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(plain(found)))
         return
-    from landscape.format import table
-
-    print(
-        table(
-            [[key, str(value)] for key, value in found.items() if not isinstance(value, dict | list)]
-        ).replace("  ", " ")
-    )
-    for note in found["notes"]:
-        print(f"note: {note}")
-    _print_metadata(found["metadata"])
+    notes, metadata = found.pop("notes"), found.pop("metadata")
+    told = {**found, **{name: value for name, value in metadata.items() if name not in found}}
+    if "fits" in told:
+        told["fits"] = f"yes, {told['fits']}"
+    _print_metadata(told)
+    for note in notes:
+        print(f"note        {note}")
 
 
 @landscape.command()
@@ -292,7 +331,7 @@ def show(file: str, as_json: bool) -> None:
 @click.argument("files", nargs=-1, required=True, metavar="FILE.h5 …")
 @click.option("-o", "--output", required=True, metavar="FIG.pdf", help=".pdf, .png or .svg")
 def plot(files: tuple[str, ...], output: str) -> None:
-    """Draw the results in one or several files, a panel for each, on one scale."""
+    """Draw the results in files, a panel for each, on one scale."""
     from landscape import plot as drawing
     from landscape.results import load
 
@@ -301,9 +340,12 @@ def plot(files: tuple[str, ...], output: str) -> None:
 
 
 @landscape.command(name="list")
-@click.argument("kind", type=click.Choice(["models", "datasets", "attacks", "analyzers"]))
+@click.argument("kind", type=click.Choice(["models", "datasets", "attacks", "analyzers"]), metavar="KIND")
 def list_(kind: str) -> None:
-    """Print the names that a specification may use, with their options."""
+    """Print the models, datasets, attacks or analyzers there are.
+
+    They are listed with their options and the defaults of these, as a specification has them: lenet:width=4.
+    """
     things = registry.named(kind.removesuffix("s"))
     for name, thing in things.items():
         given = registry.options(kind.removesuffix("s"), name)
@@ -327,11 +369,15 @@ def _print_run(found: Any, as_json: bool, output: str | None) -> None:
         print(f"note        {note}")
     print()
     _print_table([["eps", *(r.budget for r in found.results)], *_merged([r.rows() for r in found.results])])
+    notes: dict[str, list[str]] = {}
     for result in found.results:
-        if note := getattr(result, "trace_note", ""):
-            print(f"trace at eps {result.budget}: {note}")
+        notes.setdefault(getattr(result, "trace_note", ""), []).append(result.budget)
+    print()
+    for note, budgets in notes.items():
+        if note:
+            print(f"trace{f' at eps {chr(44).join(budgets)}' if len(notes) > 1 else ''}: {note}")
     if not found.complete:
-        print("INCOMPLETE: the run ended before all of its budgets were done")
+        print(f"INCOMPLETE: the run ended after {len(found.results)} of its {len(told['budgets'])} budgets")
     if output:
         print(f"in {output}")
 
@@ -351,7 +397,7 @@ def _print_table(rows: list[list[str]]) -> None:
             column.justify = "right"
         for row in rows[1:]:
             shown.add_row(*row)
-        Console().print(shown)
+        Console(width=10_000).print(shown)  # a narrow terminal breaks a line, but cuts no number
     else:
         from landscape.format import table
 
@@ -366,7 +412,7 @@ def _print_metadata(metadata: dict[str, Any]) -> None:
                 if isinstance(value, dict)
                 else _short(value)
             )
-            print(f"{name:10}  {text}")
+            print(f"{name:10}  {text or 'none yet'}")
 
 
 def _short(value: Any) -> str:

@@ -10,11 +10,15 @@ DIGITS = 7
 
 
 def plus_minus(value: float, error: float) -> str:
-    """A value with its error to two digits of the error: 12.34 ± 0.56; four digits and no ± where the error is 0."""
-    if not math.isfinite(value):
+    """A value to two digits of its error, and that: 12.34 ± 0.56; four digits where the error is 0."""
+    if math.isnan(value):
         return "not computed"
-    if not error or not math.isfinite(error):
-        return f"{value:.4g}" if not error else f"{value:.4g} ± ?"
+    if math.isinf(value):
+        return f"{value}"
+    if not error:
+        return f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else f"{value:#.4g}"
+    if not math.isfinite(error):
+        return f"{value:.4g} ± ?"
     largest = max(abs(value), error)
     exponent = math.floor(math.log10(largest))
     scale = exponent if not -3 <= exponent < 6 else 0
@@ -42,7 +46,7 @@ def duration(seconds: float) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned by blanks, the first to the left and the others to the right; the first row is the head."""
+    """Columns aligned by blanks, the first to the left, the others to the right; one row a line."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:

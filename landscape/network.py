@@ -66,9 +66,12 @@ class Network:
         try:
             with torch.no_grad():
                 logits, again, alone = self(parts, x), self(parts, x), self(parts, x[:1])
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            with torch.enable_grad():
+                traced = self([part.requires_grad_() for part in self.parts(self.theta.clone())], x)
+        except Exception as error:  # a model is the user's own code
+            told = " ".join(f"{type(error).__name__}: {error}".split())
             raise CheckpointError(
-                f"the model does not take inputs of shape {tuple(x.shape)}: {str(error).splitlines()[0]}"
+                f"the model does not take inputs of shape {tuple(x.shape)}: {told}"
             ) from error
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
             came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -76,7 +79,15 @@ class Network:
                 f"the model returns {came} for {len(x)} inputs; it must return logits (B, classes)"
             )
         if logits.shape[1] < classes:
-            raise CheckpointError(f"the model has {logits.shape[1]} outputs, the data {classes} classes")
+            raise CheckpointError(
+                f"the model has {logits.shape[1]} outputs, the data {classes} classes; give a model with at "
+                f"least {classes} outputs, or the data that it was made for"
+            )
+        if not traced.requires_grad:
+            raise CheckpointError(
+                "the model's outputs are detached from its parameters, so that its loss is flat by "
+                "construction; let it neither detach them nor switch gradients off"
+            )
         if not torch.isfinite(logits).all():
             raise CheckpointError("the model's outputs contain NaN or infinity")
         if not torch.equal(logits, again):

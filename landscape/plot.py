@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import matplotlib.ticker
 import numpy as np
 
 from landscape.errors import InputError, LandscapeError
@@ -33,7 +36,8 @@ STYLE: Any = {
     "svg.hashsalt": "landscape",
     "figure.constrained_layout.use": True,
 }
-WIDTH, HEIGHT = 3.4, 2.6  # inches: one column of a two-column paper
+WIDTHS = {1: 3.4, 2: 6.8, 3: 7.0}  # inches, by the panels in a row: one column of a paper, or both
+HEIGHT, LINE = 2.2, 0.14  # inches: of a panel, and of a line of the legend above it
 
 
 def figure(runs: list[Run]) -> Figure:
@@ -48,21 +52,28 @@ def figure(runs: list[Run]) -> Figure:
     (kind,) = kinds
     if kind not in PLOTS:
         raise InputError(f"results of the kind {kind!r} have no figure yet; there are {', '.join(PLOTS)}")
-    if not any(run.results for run in runs):
-        raise InputError("the files hold no result to draw")
+    for place, run in enumerate(runs, 1):
+        if not run.results:
+            raise InputError(f"file {place} of {len(runs)} holds no result to draw; leave it out")
+    columns = min(len(runs), max(WIDTHS))
+    rows = -(-len(runs) // columns)
+    legend = LINE * (max(len(run.results) for run in runs) + (len(runs) > 1))
     with matplotlib.rc_context(STYLE):
-        canvas = Figure(figsize=(WIDTH * len(runs), HEIGHT))
-        panels = canvas.subplots(1, len(runs), sharey=True, squeeze=False)[0]
-        for axes, run in zip(panels, runs, strict=True):
-            PLOTS[kind](run, axes)
+        canvas = Figure(figsize=(WIDTHS[columns], rows * (HEIGHT + legend)))
+        panels = list(canvas.subplots(rows, columns, sharey=True, squeeze=False).flat)
+        for place, (axes, run) in enumerate(zip(panels, runs, strict=False)):
+            PLOTS[kind](run, axes, beside=runs)
+            axes.yaxis.label.set_visible(place % columns == 0)
             if len(runs) > 1:
-                axes.set_title(Path(run.provenance["checkpoint"]["path"]).stem, fontsize=8)
-                axes.label_outer()
+                name = Path(run.provenance["checkpoint"]["path"]).stem
+                axes.get_legend().set_title(f"({chr(97 + place % 26)}) {_printable(name)}")
+        for axes in panels[len(runs) :]:
+            axes.remove()
     return canvas
 
 
 def save(canvas: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure as PDF, PNG (300 dpi) or SVG, by the path's ending; the same figure gives the same bytes."""
+    """Write a figure as PDF, PNG (300 dpi) or SVG, by the path's ending; equal figures give equal bytes."""
     ending = Path(path).suffix.lower()
     if ending not in FORMATS:
         raise InputError(f"{path}: a figure is written as {', '.join(FORMATS)}; end the path in one of these")
@@ -74,46 +85,82 @@ def save(canvas: Figure, path: str | os.PathLike[str]) -> None:
             raise LandscapeError(f"{path} could not be drawn: {error}") from error
 
 
-def sharpness(run: Run, axes: Axes) -> None:
-    """Eigenvalues with residual bars against their index, a curve for each eps, the trace in the legend."""
-    results = run.results
-    values = np.concatenate([r.eigenvalues for r in results])
-    spans_decade = values.min() > 0 and values.max() / values.min() >= 10
-    for result, colour in zip(results, _colours(len(results)), strict=True):
-        index = np.arange(1, len(result.eigenvalues) + 1)
-        label = f"{_eps(result)}"
+def sharpness(run: Run, axes: Axes, *, beside: Sequence[Run] = ()) -> None:
+    """Eigenvalues with residual bars against their index, a curve for each eps, the trace in the legend.
+
+    Curves that did not converge have hollow markers. beside: runs in other panels, for a scale in common
+    """
+    most = max(len(r.eigenvalues) for r in run.results)
+    for result, colour in zip(run.results, _colours(len(run.results)), strict=True):
+        # Of the smallest eigenvalues the smallest is the first.
+        order = slice(None, None, -1 if result.which == "SA" else 1)
+        label = rf"$\epsilon$ = {result.budget}"
         if np.isfinite(result.trace):
-            label += f", tr $H$ = {plus_minus(result.trace, result.trace_stderr)}"
+            label += f", tr $H$ = {_mathematics(plus_minus(result.trace, result.trace_stderr))}"
         axes.errorbar(
-            index,
-            result.eigenvalues,
-            yerr=result.residuals,
+            np.arange(1, len(result.eigenvalues) + 1),
+            result.eigenvalues[order],
+            yerr=result.residuals[order],
             marker="o",
+            markersize=3.5 if most <= 10 else 2.5,
+            markerfacecolor=colour if result.converged else "white",
             color=colour,
-            label=label,
+            label=label if result.converged else f"{label}, not converged",
             capsize=1.5,
         )
-    if spans_decade:
-        axes.set_yscale("log")
-    elif values.min() > 0:
-        axes.set_ylim(bottom=0)
-    most = max(len(r.eigenvalues) for r in results)
+    _scale(axes, [result for each in (run, *beside) for result in each.results])
     axes.set_xlim(0.5, most + 0.5)
     axes.xaxis.set_major_locator(
         matplotlib.ticker.MaxNLocator(nbins=min(most, 10), integer=True, min_n_ticks=1)
     )
-    axes.set_xlabel("index $i$")
+    axes.set_xlabel(f"index $i${INDEX[run.results[0].which]}")
     axes.set_ylabel(r"eigenvalue $\lambda_i$ of $\nabla^2 L_\epsilon$")
-    axes.legend(frameon=False, handlelength=1.6)
+    # Above the axes, where no curve is.
+    axes.legend(
+        frameon=False,
+        handlelength=1.6,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        labelspacing=0.2,
+        alignment="left",
+    )
 
 
 PLOTS = {"sharpness": sharpness}
+INDEX = {"LA": "", "LM": r" among the largest $|\lambda|$", "SA": " from the smallest"}
 
 
-def _eps(result: Any) -> str:
-    return rf"$\epsilon$ = {result.budget}"
+def _scale(axes: Axes, results: list[Any]) -> None:
+    """From zero where all values are of one sign; logarithmic where they are positive and span a decade."""
+    values = np.concatenate([r.eigenvalues for r in results])
+    bars = np.concatenate([r.residuals for r in results])
+    low, high = values.min(), values.max()
+    if low > 0 and high / low >= 10:
+        axes.set_yscale("log", nonpositive="clip")
+        axes.set_ylim(low / 1.3, high * 1.3)
+        if high / low < 1000 and low >= 1e-3 and high < 1e4:  # few powers of ten, so numbers between them too
+            axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+        return
+    low, high = min(0.0, (values - bars).min()), max(0.0, (values + bars).max())
+    if low < high:
+        room = 0.05 * (high - low)
+        axes.set_ylim(low - room if low < 0 else 0.0, high + room if high > 0 else 0.0)
+    if low < 0 < high:
+        axes.axhline(0, color="0.8", linewidth=0.6, zorder=0)
+
+
+def _mathematics(text: str) -> str:
+    """1.2e+06 as a paper writes it."""
+    return re.sub(r"e([+-]\d+)", lambda found: rf"$\times 10^{{{int(found[1])}}}$", text)
+
+
+def _printable(name: str) -> str:
+    """A file's name as text to draw: no formula, no bytes that are no letter."""
+    return name.encode(errors="replace").decode().replace("$", r"\$")
 
 
 def _colours(count: int) -> np.ndarray:
-    """One sequential colour map over the budgets, from the smallest to the largest, dark enough for white paper."""
+    """One sequential colour map over the budgets, from small to large, dark enough for white paper."""
     return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, count) if count > 1 else [0.3])

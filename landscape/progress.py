@@ -14,7 +14,7 @@ PATIENCE = 10.0
 
 
 @contextmanager
-def progress(quiet: bool = False) -> Iterator["Bar | Lines | None"]:
+def progress(quiet: bool = False) -> Iterator[Bar | Lines | None]:
     """Something to call with (stage, done, of); None when quiet."""
     if quiet:
         yield None
@@ -40,7 +40,8 @@ class Lines:
             left = (
                 f", about {duration((now - self.began) * (of - done) / done)} left" if 0 < done < of else ""
             )
-            print(f"{stage} {done}/{of}{left}", file=sys.stderr, flush=True)
+            share = f" {done}/{of}" if of > 1 else ""
+            print(f"{stage}{share}{left}", file=sys.stderr, flush=True)
 
 
 class Bar:
@@ -55,7 +56,7 @@ class Bar:
         self._stage = ""
         self._task = self._progress.add_task("", total=None)
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> Bar:
         self._progress.start()
         return self
 

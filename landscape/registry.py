@@ -1,8 +1,8 @@
 """Names that a user may type, and the things that they name.
 
-A model, data set, attack or analyzer is one file in the package of its kind; `@register("attack")` makes its name known.
-A specification is a name with options, `pgd:steps=20,restarts=2`, or where the kind allows it a callable of the user's
-own, `package.module:callable` or `file.py:callable`.
+A model, data set, attack or analyzer is one file in the package of its kind; `@register("attack")` makes its
+name known. A specification is a name with options, `pgd:steps=20,restarts=2`, or where the kind allows it a
+callable of the user's own, `package.module:callable` or `file.py:callable`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import inspect
 import pkgutil
 import sys
 import typing
+import warnings
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from landscape.errors import InputError
@@ -47,7 +49,8 @@ def find(kind: str, name: str) -> Any:
     """The thing that a name stands for; InputError lists what there is."""
     things = named(kind)
     if name not in things:
-        raise InputError(f"{kind} {name!r} is not known; there are {', '.join(things)}")
+        own = "; or give package.module:callable or file.py:callable" if kind == "model" else ""
+        raise InputError(f"{kind} {name!r} is not known; there are {', '.join(things)}{own}")
     return things[name]
 
 
@@ -59,12 +62,14 @@ def split(spec: str) -> tuple[str, dict[str, str]]:
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
             raise InputError(f"{spec!r}: {part!r} is not an option; write {name}:option=value,option=value")
+        if key.strip() in options:
+            raise InputError(f"{spec!r} sets {key.strip()} twice; give it once")
         options[key.strip()] = value.strip()
     return name, options
 
 
 def make(kind: str, spec: str, **defaults: Any) -> Any:
-    """What a specification describes: the named thing, called with its options converted to their annotated types.
+    """What a specification describes: the named thing, called with its options as their annotated types.
 
     defaults: options used where the thing takes them and the specification does not set them
     """
@@ -77,7 +82,16 @@ def make(kind: str, spec: str, **defaults: Any) -> Any:
             allowed = f"it takes {', '.join(takes)}" if takes else "it takes none"
             raise InputError(f"{kind} {name} has no option {key!r}; {allowed}")
         given[key] = _convert(value, takes[key], f"{kind} {name}: {key}")
-    return thing(**{key: value for key, value in defaults.items() if key in takes} | given)
+    given = {key: value for key, value in defaults.items() if key in takes} | given
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Initializing zero-element")  # layers without a single number
+            return thing(**given)
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, ArithmeticError, Warning) as error:
+        told = " ".join(str(error).split())
+        raise InputError(f"{kind} {spec} cannot be made: {told}; give other options") from error
 
 
 def options(kind: str, name: str) -> dict[str, Any]:
@@ -91,31 +105,25 @@ def is_callable_spec(spec: str) -> bool:
     head, colon, tail = spec.rpartition(":")
     return (
         bool(colon)
-        and "=" not in tail
+        and tail.isidentifier()
         and (head.endswith(".py") or all(map(str.isidentifier, head.split("."))))
     )
 
 
 def load_callable(spec: str) -> Callable[..., Any]:
-    """The object that "package.module:callable" or "file.py:callable" names. It imports, and so runs, that code."""
+    """What "package.module:callable" or "file.py:callable" names; that code is imported, and so run."""
     place, _, attribute = spec.rpartition(":")
-    if place.endswith(".py"):
-        path = Path(place).expanduser()
-        if not path.is_file():
-            raise InputError(f"{spec!r}: there is no file {path}")
-        module_spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert module_spec is not None
-        assert module_spec.loader is not None
-        module = importlib.util.module_from_spec(module_spec)
-        sys.modules.setdefault(path.stem, module)
-        load: Callable[[], Any] = lambda: module_spec.loader.exec_module(module)  # type: ignore[union-attr]  # noqa: E731
-    else:
-        module = None  # type: ignore[assignment]
-        load = lambda: importlib.import_module(place)  # noqa: E731
+    path = Path(place).expanduser()
+    if place.endswith(".py") and not path.is_file():
+        raise InputError(f"{spec!r}: there is no file {path}")
     try:
-        module = load() or module
-    except Exception as error:
-        raise InputError(f"{spec!r} could not be imported: {type(error).__name__}: {error}") from error
+        module = _from_file(path) if place.endswith(".py") else _from_path(place)
+    except (Exception, SystemExit) as error:
+        told = " ".join(str(error).split())
+        raise InputError(
+            f"{spec!r} could not be imported: {type(error).__name__}: {told}; code of your own is "
+            "package.module:callable or file.py:callable, the option of a named thing name:option=value"
+        ) from error
     found = getattr(module, attribute, None)
     if not callable(found):
         there = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
@@ -123,6 +131,35 @@ def load_callable(spec: str) -> Callable[..., Any]:
             f"{spec!r}: {place} has no callable {attribute!r}; it has {', '.join(there) or 'none'}"
         )
     return found
+
+
+def _from_file(path: Path) -> ModuleType:
+    """A module by its file. It finds the files beside it, as under `python file.py`, and is run once."""
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    # Not the stem alone: a file that is called like an installed package must not replace it.
+    name = f"{path.stem} of {folder}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look for the types of their fields
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _from_path(name: str) -> ModuleType:
+    """A module by its name; one in the folder that the command runs in is found too, as by `python -m`."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    return importlib.import_module(name)
 
 
 def _options(thing: Callable) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What a run found, and the HDF5 file that keeps it.
 
-A file is one run, written whole or not at all. The root's attributes say how it came about (command, versions, commit,
-checkpoint and data by sha256, settings, seed); each result is a group `<kind>_<i>` with the attribute `kind` and one
-data set for each field of the result's dataclass. NaN means "not computed", a field that is absent None.
+A file is one run, written whole or not at all. The root's attributes say how it came about: command, commit,
+versions, checkpoint and data by sha256, settings, seed. Each result is a group `<kind>_<i>` with one data set
+for each field of the result's dataclass. NaN means "not computed"; a field that is not there is None.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -49,7 +50,8 @@ class Run:
         """The run as JSON values; what was not computed is null."""
         keep = ("checkpoint", "data")
         told = {key: plain(self.provenance[key]) for key in keep if key in self.provenance}
-        return {"kind": self.kind, **told, "results": [plain(result) for result in self.results]}
+        results = [plain(result) for result in self.results]
+        return {"kind": self.kind, **told, "complete": self.complete, "results": results}
 
 
 def plain(value: Any) -> Any:
@@ -83,7 +85,8 @@ def provenance(**settings: Any) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(sys.argv),
+        # Names of files need not be UTF-8, attributes must.
+        "command": shlex.join(sys.argv).encode(errors="backslashreplace").decode(),
         "commit": _commit(),
         "versions": {
             "landscape": __version__,
@@ -103,27 +106,30 @@ def save(run: Run, path: str | os.PathLike[str]) -> None:
         file.attrs["kind"] = run.kind
         file.attrs["complete"] = run.complete
         for name, value in run.provenance.items():
-            file.attrs[name] = (
-                json.dumps(plain(value)) if isinstance(value, dict | list) or value is None else value
-            )
+            file.attrs[name] = _stored(value)
         for i, result in enumerate(run.results):
             group = file.create_group(f"{run.kind}_{i}")
             group.attrs["kind"] = run.kind
             for f in dataclasses.fields(result):
                 value = getattr(result, f.name)
                 if value is not None:
-                    group[f.name] = json.dumps(plain(value)) if isinstance(value, dict) else value
+                    group[f.name] = _stored(value)
 
 
 def load(path: str | os.PathLike[str]) -> Run:
     """Read a run back: `landscape.load("run.h5").results[0].eigenvalues`."""
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"there is no file {path}")
     try:
+        if not path.is_file():
+            what = "is a folder or a device" if path.exists() else "is not there"
+            raise InputError(f"{path} {what}; give a file that landscape wrote with -o FILE.h5")
         with h5py.File(path, "r") as file:
-            if "kind" not in file.attrs or file.attrs.get("schema", 0) > SCHEMA:
-                raise InputError(f"{path} is not a result file that landscape {__version__} can read")
+            if not {"kind", "schema"} <= set(file.attrs):
+                raise InputError(f"{path} is an HDF5 file, but none that landscape wrote with -o FILE.h5")
+            if file.attrs["schema"] > SCHEMA:
+                raise InputError(
+                    f"{path} is of a newer landscape than {__version__}; upgrade landscape to read it"
+                )
             kind = str(file.attrs["kind"])
             result_class = result_of(kind)
             run = Run(kind, {}, complete=bool(file.attrs["complete"]))
@@ -134,10 +140,13 @@ def load(path: str | os.PathLike[str]) -> Run:
                 stored = {name: _value(item) for name, item in file[f"{kind}_{i}"].items()}
                 known = {f.name for f in dataclasses.fields(result_class)}
                 run.results.append(result_class(**{name: v for name, v in stored.items() if name in known}))
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is no result file, or is damaged: {str(error).splitlines()[0]}") from error
+            if not all(isinstance(run.provenance.get(part), dict) for part in ("checkpoint", "data")):
+                raise InputError(f"{path} does not say which checkpoint and data it is of; make it again")
+    except InputError:
+        raise
+    except Exception as error:  # what damaged bytes make h5py raise has no bound
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} is no result file, or is damaged ({reason}); make it again") from error
     return run
 
 
@@ -148,6 +157,17 @@ def result_of(kind: str) -> type:
     return getattr(sys.modules[function.__module__], returns) if isinstance(returns, str) else returns
 
 
+def _stored(value: Any) -> Any:
+    """A value as HDF5 takes it: dicts, lists and None as JSON, and text that could be mistaken for them."""
+    if isinstance(value, dict | list) or value is None or (isinstance(value, str) and _is_json(value)):
+        return json.dumps(value, default=lambda array: array.tolist())
+    return value
+
+
+def _is_json(value: str) -> bool:
+    return value[:1] in ("{", "[", '"') or value == "null"
+
+
 def _value(item: h5py.Dataset) -> Any:
     if item.dtype.kind == "O":
         return _parsed(item.asstr()[()])
@@ -156,14 +176,14 @@ def _value(item: h5py.Dataset) -> Any:
 
 
 def _parsed(value: Any) -> Any:
-    """An attribute as it was given: JSON objects and lists are stored as text."""
-    if isinstance(value, str) and value[:1] in ("{", "[") or value == "null":
+    """What `_stored` was given."""
+    if isinstance(value, str) and _is_json(value):
         return json.loads(value)
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _commit() -> str:
-    """The commit of the repository that the command runs in, with a + where it has changes; "" outside of one."""
+    """The commit of the repository that the command runs in, with + if it has changes; "" outside of one."""
     try:
         told = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty=+"],

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import h5py
 import torch
 from torch import nn
 
@@ -22,7 +26,7 @@ from landscape.checkpoints.read import Checkpoint, read
 from landscape.checkpoints.write import save as save_checkpoint
 from landscape.data import CHUNK, Data
 from landscape.datasets import source
-from landscape.errors import CheckpointError, DataError, InputError, NumericalError
+from landscape.errors import CheckpointError, DataError, InputError, LandscapeError, NumericalError
 from landscape.network import Network
 from landscape.objective import Objective, Watch
 from landscape.results import Run
@@ -30,7 +34,7 @@ from landscape.training import Epoch, Recipe, evaluate
 from landscape.training import train as train_module
 
 EXAMPLES = 1000
-"""Examples by default: enough for the standard error of a loss to be a few per cent, few enough for a laptop."""
+"""Examples by default: a loss then has a standard error of a few per cent, and a laptop is enough."""
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # The part of a data set that the package carries, for checkpoints that were trained on the whole.
@@ -82,7 +86,7 @@ def subject(
     dtype: str = "float32",
     seed: int = 0,
 ) -> Subject:
-    """Read a checkpoint, put it into its model, and load the data; model and data as the checkpoint says, or as told.
+    """A checkpoint in its model, with its data; model and data are as the checkpoint says, or as told.
 
     examples: how many, drawn class-balanced with the seed, or "all"; by default all up to 1,000
     """
@@ -93,8 +97,9 @@ def subject(
     module, spec, note = load_model(file, model)
     network = Network(module, dtype=DTYPES[dtype], device=target)
     found, notes = _data(file, data, split, examples, data_dir, seed)
-    network.check(found.inputs(slice(0, 4), network.theta)[0], found.classes)
-    return Subject(file, spec, network, found, (*file.notes, note, *notes))
+    with users_code(spec):
+        network.check(found.inputs(slice(0, 4), network.theta)[0], found.classes)
+    return Subject(file, spec, network, found, (*file.notes, f"weights: {note}", *notes))
 
 
 def load_model(file: Checkpoint, model: str | None = None) -> tuple[nn.Module, str, str]:
@@ -113,15 +118,32 @@ def load_model(file: Checkpoint, model: str | None = None) -> tuple[nn.Module, s
         factory = registry.load_callable(spec)
         try:
             module = factory()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(
-                f"the model {spec} could not be made: {type(error).__name__}: {error}"
+                f"the model {spec} could not be made: {source.one_line(error)}; it is called without "
+                "arguments and returns a torch.nn.Module"
             ) from error
         if not isinstance(module, nn.Module):
             raise InputError(f"{spec} returned {type(module).__name__}; it must return a torch.nn.Module")
     else:
         module = registry.make("model", spec)
     return module, spec, str(match(file, module))
+
+
+@contextmanager
+def users_code(spec: str) -> Iterator[None]:
+    """Whatever a model of the user's own raises becomes one line; of ours it is a bug, and stays as it is."""
+    try:
+        yield
+    except (LandscapeError, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        if not registry.is_callable_spec(spec):
+            raise
+        raise CheckpointError(
+            f"the model {spec} failed: {source.one_line(error)}; it must map inputs (B, …) to "
+            "logits (B, classes), each example by itself, by operations that torch differentiates twice"
+        ) from error
 
 
 def measure(
@@ -145,7 +167,7 @@ def measure(
     dtype: str = "float32",
     **options: Any,
 ) -> Run:
-    """Run an analyzer at a checkpoint under each of several budgets, on the same data with the same random starts.
+    """Run an analyzer at a checkpoint under each of several budgets, on the same data and random starts.
 
     analyzer: its name, such as "sharpness"; options: its own keyword arguments
     eps: a list such as "0,2/255,8/255", or Budgets
@@ -155,11 +177,14 @@ def measure(
     """
     function = registry.find("analyzer", analyzer)
     wanted = budgets(eps, norm) if isinstance(eps, str) else eps
-    if output is not None:
-        check_writable(output)
-    inner = registry.make("attack", attack, seed=seed)
     if seed < 0:
         raise InputError(f"seed {seed} is negative; give 0 or more")
+    if output is not None:
+        check_writable(output)
+        old = Path(output)
+        if old.is_file() and old.stat().st_size and not h5py.is_hdf5(old):
+            raise InputError(f"{output} is there, and is no result file to write over; choose another name")
+    inner = registry.make("attack", attack, seed=seed)
     found = subject(
         checkpoint,
         model=model,
@@ -175,6 +200,7 @@ def measure(
     start = time.perf_counter()
     run.provenance |= results.provenance(
         **found.describe(),
+        budgets=[str(budget).split()[0] for budget in wanted],
         notes=list(found.notes),
         options=options,
         attack=str(inner),
@@ -190,7 +216,8 @@ def measure(
     for place, budget in enumerate(wanted):
         each = _announce(watch, budget, place, len(wanted)) if watch else objective.watch
         try:
-            run.results.append(function(replace(objective, budget=budget, watch=each).at(), **options))
+            with users_code(found.model):
+                run.results.append(function(replace(objective, budget=budget, watch=each).at(), **options))
         except NumericalError as error:
             failure = error
             break
@@ -213,11 +240,10 @@ def measure(
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise before any work is done unless a file can be made where the output is to go."""
-    folder = Path(path).expanduser().resolve().parent
     try:
-        if Path(path).is_dir():
-            raise IsADirectoryError(f"{path} is a folder")
-        with tempfile.TemporaryFile(dir=folder):
+        if Path(path).exists() and not Path(path).is_file():
+            raise OSError(f"{str(path) or 'an empty path'} is a folder or a device, not a file")
+        with tempfile.TemporaryFile(dir=Path(path).resolve().parent):
             pass
     except OSError as error:
         raise InputError(
@@ -238,12 +264,12 @@ def _data(
     data_dir: str | None,
     seed: int,
 ) -> tuple[Data, list[str]]:
-    """The data that the user names, or else that the checkpoint was trained on; and what to tell about the choice."""
+    """The data that the user names, or else that the checkpoint was trained on; and notes on the choice."""
     trained = file.metadata.get("data", {}).get("name")
     if spec is None and not trained:
         raise DataError(
-            f"{file.path} does not say which data it was trained on; give --data, such as fashion-mini, FILE.npz or "
-            "module:function"
+            f"{file.path} does not say which data it was trained on; give --data, such as fashion-mini, "
+            "FILE.npz or module:function"
         )
     if spec is None and registry.is_callable_spec(trained):
         raise DataError(f"{file.path} was trained on {trained}; to run that code give --data {trained}")
@@ -252,7 +278,7 @@ def _data(
     except DataError:
         if spec is not None or trained not in EMBEDDED or data_dir is not None:
             raise
-        # Its 1,000 images are those that the default subset of the whole set consists of: the numbers are the same.
+        # Its 1,000 images are those of the default subset of the whole set: the numbers are the same.
         whole = source.load(EMBEDDED[trained], split)
         notes = [f"{trained} is not on this machine: its embedded part {whole.name} stands in"]
     if examples == "all":
@@ -298,11 +324,20 @@ def train(
     seed: int = 0,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """Train a built-in model and write its checkpoint after every epoch; the metadata that it then holds.
+    """Train a named model and write its checkpoint after every epoch; the metadata that it then holds.
 
     At the end the test split is evaluated, clean and under attacks stronger than the one trained with.
     """
     check_writable(output)
+    if registry.is_callable_spec(model):
+        names = ", ".join(registry.named("model"))
+        raise InputError(f"{model} is code of your own; what can be trained here are the models {names}")
+    trained_on = source.load(data, "train", data_dir=data_dir, examples=examples, seed=seed)
+    try:
+        held_out = source.load(data, "test", data_dir=data_dir)
+    except DataError:
+        held_out = trained_on
+    model = _with_classes(model, max(trained_on.classes, held_out.classes))
     recipe = Recipe(
         model=model,
         budget=budget,
@@ -314,7 +349,6 @@ def train(
         weight_decay=weight_decay,
         seed=seed,
     )
-    trained_on = source.load(data, "train", data_dir=data_dir, examples=examples, seed=seed)
     metadata: dict[str, Any] = {
         "model": model,
         "data": {
@@ -349,13 +383,20 @@ def train(
     if watch:
         watch("training", 0, epochs)
     module, _ = train_module(recipe, trained_on, progress=after)
-    try:
-        held_out = source.load(data, "test", data_dir=data_dir)
-    except DataError:
-        held_out = trained_on
     metadata["metrics"] = evaluate(module, held_out, budget, watch=watch)
     save_checkpoint(output, module.state_dict(), metadata)
+    if not math.isfinite(metadata["metrics"]["clean_loss"]):
+        came = metadata["metrics"]["clean_loss"]
+        raise NumericalError(f"the trained model's loss is {came}; train with a smaller lr than {lr}")
     return metadata
+
+
+def _with_classes(model: str, classes: int) -> str:
+    """The specification with as many outputs as the data has classes: it makes the same model again."""
+    name, given = registry.split(model)
+    if "classes" in given or registry.options("model", name).get("classes", classes) == classes:
+        return model
+    return f"{name}:" + ",".join(f"{key}={value}" for key, value in {**given, "classes": classes}.items())
 
 
 def info(checkpoint: str | os.PathLike[str], model: str | None = None) -> dict[str, Any]:

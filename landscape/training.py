@@ -21,6 +21,8 @@ from landscape.network import Network
 from landscape.objective import REFERENCE, Objective, Watch
 
 EVALUATION_EXAMPLES = 1000
+ATTACK = PGD(steps=10)
+LARGEST = 1e6  # learning rate: far beyond use, far below the overflow of float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class Recipe:
 
     model: str
     budget: Budget
-    attack: PGD = PGD(steps=10)
+    attack: PGD = ATTACK
     epochs: int = 10
     batch_size: int = 128
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -44,10 +46,15 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 0 or self.batch_size < 1 or not self.lr > 0 or self.weight_decay < 0:
+        if self.epochs < 0 or self.batch_size < 1:
             raise InputError(
-                f"epochs = {self.epochs}, batch size = {self.batch_size}, lr = {self.lr}, weight decay = "
-                f"{self.weight_decay}: epochs and weight decay are at least 0, the batch size at least 1, lr above 0"
+                f"epochs = {self.epochs}, batch size = {self.batch_size}: epochs are at least 0, a batch at "
+                "least 1"
+            )
+        if not (0 < self.lr <= LARGEST and 0 <= self.weight_decay <= LARGEST):
+            raise InputError(
+                f"lr = {self.lr}, weight decay = {self.weight_decay}: lr is above 0, weight decay at "
+                f"least 0, both at most {LARGEST:g}"
             )
 
 
@@ -71,8 +78,7 @@ def train(
         torch.manual_seed(recipe.seed)
         module = registry.make("model", recipe.model, classes=data.classes)
         optimizer = _optimizer(recipe, module)
-        if recipe.epochs:
-            Network(module).check(data.inputs(slice(0, 2), torch.zeros(1))[0], data.classes)
+        Network(module).check(data.inputs(slice(0, 2), torch.zeros(1))[0], data.classes)
         module.to(memory_format=torch.channels_last)
         epochs = []
         for number in range(1, recipe.epochs + 1):
@@ -85,7 +91,7 @@ def train(
 def evaluate(
     module: nn.Module, data: Data, budget: Budget, steps: int = 20, *, watch: Watch | None = None
 ) -> dict[str, Any]:
-    """Clean accuracy on all the data; robust accuracy under `pgd` and under a far stronger attack, with errors.
+    """Clean accuracy on all the data; robust accuracy under `pgd` and a far stronger attack, with errors.
 
     The strong attack, 100 steps and 3 restarts, runs on 1,000 class-balanced examples.
     """
@@ -107,6 +113,7 @@ def evaluate(
         metrics |= {
             "eps": text(budget.eps),
             "robust_examples": len(few),
+            "robust_attack": str(PGD(steps=steps)),
             "robust_loss": usual.value,
             "robust_accuracy": usual.accuracy,
             "strong_attack": str(REFERENCE),
@@ -141,11 +148,15 @@ def _epoch(
             raise NumericalError(
                 f"the loss is {mean.item()} in epoch {number}; train with a smaller lr than {recipe.lr}"
             )
+    if not all(parameter.isfinite().all() for parameter in module.parameters()):
+        raise NumericalError(
+            f"weights are NaN or infinite after epoch {number}; train with a smaller lr than {recipe.lr}"
+        )
     return Epoch(number, loss / len(data), correct / len(data))
 
 
 def _attacked(recipe: Recipe, module: nn.Module, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> Tensor:
-    """The perturbed mini-batch: parameters frozen, BatchNorm in evaluation mode, fresh starts in every epoch."""
+    """The perturbed mini-batch; parameters frozen, BatchNorm in evaluation mode, new starts every epoch."""
     module.eval().requires_grad_(False)
     attack = PGD(steps=recipe.attack.steps, restarts=recipe.attack.restarts, seed=recipe.seed + 1000 * epoch)
     moved = attack(lambda inputs: cross_entropy(module(inputs), y), x, index, recipe.budget)

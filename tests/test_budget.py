@@ -42,7 +42,9 @@ def test_an_eps_wider_than_the_box_is_refused_with_the_unit_to_use(eps):
         Budget(eps)
 
 
-@pytest.mark.parametrize("eps", ["-1", "8/0", "abc", "", "1e", "nan", "inf", "1,5"])
+@pytest.mark.parametrize(
+    "eps", ["-1", "8/0", "abc", "", "1e", "nan", "inf", "1,5", "1e-999999999", "1e9999999"]
+)
 def test_what_is_no_budget_is_refused_in_words(eps):
     with pytest.raises(InputError, match=r"8/255|8 grey"):
         Budget(eps)

@@ -226,7 +226,17 @@ class Centred(nn.Module):
         return self.layer((x - x.mean(dim=0)).flatten(1))
 
 
+class Detached(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(25, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x.flatten(1)).detach()
+
+
 MISFITS = {
+    "detached": (Detached(), 3, "flat by construction"),
     "mixed": (Centred(), 3, "other examples of the batch"),
     "random": (Noisy(), 3, "deterministic"),
     "wrong shape": (nn.Sequential(nn.Flatten(), nn.Linear(24, 3)), 3, "does not take inputs of shape"),

@@ -1,4 +1,4 @@
-"""How sharp the minimum is: the extreme Hessian eigenvalues with their residuals, and the trace with its error."""
+"""How sharp the minimum is: the extreme eigenvalues of the Hessian and its trace, each with its error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Sharpness:
     loss, accuracy: L_eps(θ) and the share classified rightly, each with its standard error over the examples
     inner_gap: loss per example that a much stronger attack adds on a subset, with its standard error
     eigenvalues, residuals: (k,) descending, and ‖H v − λ v‖ of each; a true eigenvalue lies within it
-    converged: whether every residual is below tol · |λ|
+    converged: whether every residual is below tol · max(|λ|, ‖H‖/100), and no larger eigenvalue showed up
     trace, trace_stderr: tr H and its standard error; 0 where it is exact to rounding, NaN where not asked for
     trace_method: "exact", "stochastic" or "none"; trace_note says of which kind, and why
     passes: passes over the data: forward alone, forward and backward, Hessian products
@@ -96,10 +96,10 @@ def sharpness(
     crosscheck: bool = False,
     seed: int = 0,
 ) -> Sharpness:
-    """Top Hessian eigenvalues with residuals, and the trace with its error.
+    """Extreme Hessian eigenvalues and the trace, with errors.
 
-    The Hessian is that of L_eps at fixed perturbed data (the paper's definition); it omits the motion of the adversary
-    with θ, and so bounds the curvature of L_eps from below.
+    The Hessian is that of L_eps at fixed perturbed data (the paper's definition); it omits the motion of the
+    adversary with θ, and so bounds the curvature of L_eps from below.
 
     k: number of eigenvalues
     which: LA algebraically largest, LM largest in absolute value, SA algebraically smallest
@@ -107,15 +107,25 @@ def sharpness(
     trace: exact for piecewise affine nets, stochastic, or auto: exact where it is possible
     crosscheck: run PyHessian on the same perturbed examples beside it
     """
-    from landscape.linalg.eigen import eigsh
+    from landscape.linalg.eigen import check_request, eigsh
 
     start = time.perf_counter()
     objective = point.objective
     watch = objective.watch
+    check_request(len(point.theta), k, which, tol)  # before the attack takes its time
+    found = _exact_trace(point) if trace in ("auto", "exact") else None
+    if trace == "exact" and isinstance(found, str):
+        raise InputError(f"--trace exact is not possible: {found}; use --trace auto")
     spectrum = eigsh(
         point.hessian, k, which, tol, seed=seed, progress=lambda products, done: watch("eigenvalues", done, k)
     )
-    value, stderr, method, note = _trace(point, trace, spectrum, seed)
+    value, stderr, method, note = math.nan, math.nan, "none", "not asked for"
+    if isinstance(found, float):
+        value, stderr, method = found, 0.0, "exact"
+        note = "diagonal of a net that is piecewise affine in each parameter"
+    elif trace != "none":
+        value, stderr, note = _stochastic_trace(point, spectrum, seed)
+        method, note = "stochastic", f"{note}; {f'not exact: {found}' if found else 'as asked for'}"
     point.hessian.release()
     check = None
     if crosscheck:
@@ -152,31 +162,28 @@ def sharpness(
     )
 
 
-def _trace(point: Point, method: str, spectrum: Spectrum, seed: int) -> tuple[float, float, str, str]:
-    """(trace, standard error, method, note)."""
+def _exact_trace(point: Point) -> float | str:
+    """The trace, or why it cannot be had exactly."""
     from landscape.affine import NotPiecewiseAffine, diagonal
-    from landscape.linalg.trace import trace as estimate
 
-    watch = point.objective.watch
-    if method == "none":
-        return math.nan, math.nan, "none", "not asked for"
-    note = "asked for"
-    if method in ("auto", "exact"):
-        try:
-            watch("trace", 0, 1)
-            exact = diagonal(point).sum().item()
-            return exact, 0.0, "exact", "diagonal of a net that is piecewise affine in each parameter"
-        except NotPiecewiseAffine as reason:
-            if method == "exact":
-                raise InputError(f"--trace exact is not possible: {reason}; use --trace auto") from reason
-            note = f"not exact: {reason}"
-    found = estimate(
+    point.objective.watch("trace", 0, 1)
+    try:
+        return diagonal(point).sum().item()
+    except NotPiecewiseAffine as reason:
+        return str(reason)
+
+
+def _stochastic_trace(point: Point, spectrum: Spectrum, seed: int) -> tuple[float, float, str]:
+    """The trace, its standard error, and how it was made."""
+    from landscape.linalg.trace import trace
+
+    found = trace(
         point.hessian,
         probes=max(FEWEST_PROBES, PRODUCTS - spectrum.products),
         basis=spectrum.basis,
         images=spectrum.images,
         seed=seed,
-        progress=lambda done, of: watch("trace", done, of),
+        progress=lambda done, of: point.objective.watch("trace", done, of),
     )
     space = f"{spectrum.basis.shape[1]}-dimensional Krylov space deflated"
-    return found.value, found.stderr, "stochastic", f"{found.samples} probes, {space}; {note}"
+    return found.value, found.stderr, f"{found.samples} probes, {space}"

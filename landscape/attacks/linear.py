@@ -39,7 +39,7 @@ class Linear:
         flat = (gradient.flatten(1).norm(dim=1) == 0) | (there.flatten(1).norm(dim=1) == 0)
         if (turned[~flat] > 1e-3).any():
             raise InputError(
-                "attack linear is exact only where the loss depends on the input through one linear function, "
+                "attack linear is exact only where the loss depends on x through one linear function, "
                 "as for a linear model with 2 classes; here the gradient turns inside the budget: use pgd"
             )
         return moved

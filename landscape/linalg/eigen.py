@@ -71,12 +71,7 @@ def eigsh(
     progress: called after every product with the products so far and the pairs that have converged
     """
     n = A.shape[0]
-    if not 1 <= k <= n:
-        raise InputError(f"k = {k} eigenvalues were asked for; the operator has {n:,}, so k is 1 … {n:,}")
-    if which not in ("LA", "LM", "SA"):
-        raise InputError(f"which = {which!r} is not known; use LA, LM or SA")
-    if not 0 < tol < 1:
-        raise InputError(f"tol = {tol} is not between 0 and 1; it is the residual relative to the eigenvalue")
+    check_request(n, k, which, tol)
     ncv = min(n, ncv or max(2 * k + 10, 20))
     if ncv < min(n, k + 2):
         raise InputError(f"ncv = {ncv} is too small for k = {k}; give at least k + 2")
@@ -125,6 +120,16 @@ def eigsh(
         if space.size == ncv:
             space.compress(ritz, k + (ncv - k) // 2)
         direction = following
+
+
+def check_request(n: int, k: int, which: str, tol: float) -> None:
+    """Raise unless k eigenpairs of an operator (n, n) can be asked for like this."""
+    if not 1 <= k <= n:
+        raise InputError(f"k = {k} eigenvalues were asked for; the operator has {n:,}, so k is 1 … {n:,}")
+    if which not in ("LA", "LM", "SA"):
+        raise InputError(f"which = {which!r} is not known; use LA, LM or SA")
+    if not 0 < tol < 1:
+        raise InputError(f"tol = {tol} is not between 0 and 1; it is the residual relative to the eigenvalue")
 
 
 @dataclass(frozen=True)
