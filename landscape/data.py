@@ -49,16 +49,17 @@ class Data:
         if self.x.dtype != torch.uint8:
             if not self.x.is_floating_point():
                 raise DataError(
-                    f"the images of {self.name} are {self.x.dtype}; they must be uint8, or floating point in [0, 1]"
+                    f"the images of {self.name} are {self.x.dtype}; they must be uint8, or floating point "
+                    "in [0, 1]"
                 )
             if not torch.isfinite(self.x).all():
                 raise DataError(f"the images of {self.name} contain NaN or infinity")
             low, high = self.x.min().item(), self.x.max().item()
             if low < 0 or high > 1:
                 raise DataError(
-                    f"the images of {self.name} lie in [{low:.4g}, {high:.4g}], outside [0, 1]: "
-                    "divide by 255, or undo the normalisation and make it the model's first layer, so that eps "
-                    "is in pixels"
+                    f"the images of {self.name} lie in [{low:.4g}, {high:.4g}], outside [0, 1]: divide by "
+                    "255, or undo the normalisation and make it the model's first layer, so that eps is in "
+                    "pixels"
                 )
         if self.y.dtype != torch.int64:
             raise DataError(f"the labels of {self.name} are {self.y.dtype}; they must be whole numbers")
