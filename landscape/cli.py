@@ -369,10 +369,12 @@ def _print_run(found: Any, as_json: bool, output: str | None) -> None:
         print(f"note        {note}")
     print()
     _print_table([["eps", *(r.budget for r in found.results)], *_merged([r.rows() for r in found.results])])
+    print()
+    if legend := getattr(found.results[0], "LEGEND", "") if found.results else "":
+        print(legend)
     notes: dict[str, list[str]] = {}
     for result in found.results:
         notes.setdefault(getattr(result, "trace_note", ""), []).append(result.budget)
-    print()
     for note, budgets in notes.items():
         if note:
             print(f"trace{f' at eps {chr(44).join(budgets)}' if len(notes) > 1 else ''}: {note}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -82,6 +84,34 @@ class Hessian:
         o.work["hvp"] += len(columns) * len(data)
         return (summed / len(data)).to(self.point.theta).reshape(v.shape)
 
+    def curvatures(self, v: Tensor) -> Tensor:
+        """vᵀ ∇²ℓᵢ v of each example (n,), by two nested forward derivatives; costs about a product.
+
+        Their mean is vᵀ H v, which is to be checked, for torch has some forward derivatives wrong. Their
+        spread over the examples is how far an eigenvalue would move with other examples from the same source.
+        NumericalError where torch has no forward derivative of the model.
+        """
+        tangent = tuple(self.point.objective.network.parts(v.to(self.point.theta)))
+        found = []
+
+        def losses(*parts: Tensor) -> Tensor:
+            return self.point.objective.losses(list(parts), x, y)
+
+        def slopes(*parts: Tensor) -> Tensor:
+            return torch.func.jvp(losses, parts, tangent)[1]
+
+        try:
+            with exact_arithmetic(), torch.no_grad(), _no_warning():
+                for rows in self.point.perturbed.chunks(self.point.objective.batch_size):
+                    x, y = self.point.perturbed.inputs(rows, self.point.theta)
+                    found.append(torch.func.jvp(slopes, tuple(self.point.parts), tangent)[1].double())
+        except (RuntimeError, NotImplementedError) as error:
+            raise NumericalError(
+                f"no forward derivative of the model: {str(error).splitlines()[0]}"
+            ) from error
+        self.point.objective.work["hvp"] += len(self.point.perturbed)
+        return torch.cat(found)
+
     def release(self) -> None:
         """Drop the kept graph and its memory; the next product builds it again."""
         self._graph = None
@@ -119,9 +149,7 @@ class Hessian:
             slope = self.point.first_derivatives(rows, leaves, create_graph=True)
             true = _backward(slope, leaves, tangent, retain=False)
             try:
-                with warnings.catch_warnings():
-                    # On its first use torch warns of its own use of TorchScript.
-                    warnings.simplefilter("ignore", DeprecationWarning)
+                with _no_warning():
                     found = self._forward_over(rows, tangent)
             except (RuntimeError, NotImplementedError):
                 self._forward = False
@@ -145,6 +173,14 @@ class Hessian:
         with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
             self.point.first_derivatives(slice(0, few), leaves, create_graph=True)
         return sum(seen.values()) * len(self.point.perturbed) // few
+
+
+@contextlib.contextmanager
+def _no_warning() -> Iterator[None]:
+    """On the first use of forward derivatives torch warns of its own use of TorchScript."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def _backward(

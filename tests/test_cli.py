@@ -269,6 +269,8 @@ def test_json_has_the_documented_keys(run, tmp_path):
             assert isinstance(result[name], float), name
         assert result["eigenvalues"] == sorted(result["eigenvalues"], reverse=True)
         assert len(result["eigenvalues"]) == len(result["residuals"]) == 3
+        assert all(0 < error < 10 * result["eigenvalues"][0] for error in result["eigenvalues_sampling"])
+        assert 0 < result["trace_sampling"] < result["trace"]
         assert result["converged"] is True
         assert result["trace_method"] in ("exact", "stochastic")
         assert result["passes"].keys() == {"forward", "gradient", "hvp"}

@@ -21,6 +21,8 @@ def drawn(*spectra, errors=0.1, **fields):
             result(
                 **{"budget": budget, "eigenvalues": np.array(values), "converged": True, **fields},
                 residuals=errors * np.abs(values),
+                eigenvalues_sampling=0.1 * np.abs(values),
+                trace_sampling=1.0,
             )
             for budget, values in zip(budgets, spectra, strict=True)
         )

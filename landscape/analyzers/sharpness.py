@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from landscape.errors import InputError, NumericalError
 from landscape.format import duration, percent, plus_minus
@@ -31,13 +31,21 @@ class Sharpness:
     loss, accuracy: L_eps(θ) and the share classified rightly, each with its standard error over the examples
     inner_gap: loss per example that a much stronger attack adds on a subset, with its standard error
     eigenvalues, residuals: (k,) descending, and ‖H v − λ v‖ of each; a true eigenvalue lies within it
+    eigenvalues_sampling: (k,) standard error if the examples are a sample of more: that of the mean of
+        vᵀ H_i v over the examples, to first order; NaN where torch has no forward derivative of the model
     converged: whether every residual is below tol · max(|λ|, ‖H‖/100), and no larger eigenvalue showed up
     trace, trace_stderr: tr H and its standard error; 0 where it is exact to rounding, NaN where not asked for
+    trace_sampling: its standard error if the examples are a sample of more; NaN for a stochastic trace
     trace_method: "exact", "stochastic" or "none"; trace_note says of which kind, and why
     passes: passes over the data: forward alone, forward and backward, Hessian products
     seconds: wall time
     crosscheck: PyHessian's top eigenvalue and trace for the same Hessian, if asked for
     """
+
+    LEGEND: ClassVar[str] = (
+        "loss, accuracy: ± standard error over the examples; eigenvalues: ± residual; trace: ± standard "
+        "error over probes, none where exact; in brackets what other examples from the same source would change"
+    )
 
     eps: float
     budget: str
@@ -51,10 +59,12 @@ class Sharpness:
     inner_gap_stderr: float
     eigenvalues: np.ndarray
     residuals: np.ndarray
+    eigenvalues_sampling: np.ndarray
     converged: bool
     which: str
     trace: float
     trace_stderr: float
+    trace_sampling: float
     trace_method: str
     trace_note: str
     passes: dict[str, float]
@@ -68,10 +78,11 @@ class Sharpness:
             "accuracy": percent(self.accuracy, self.accuracy_stderr),
             "inner gap": plus_minus(self.inner_gap, self.inner_gap_stderr),
         }
-        for i, (value, residual) in enumerate(zip(self.eigenvalues, self.residuals, strict=True), 1):
-            rows[f"eigenvalue {i}"] = plus_minus(float(value), float(residual))
+        each = zip(self.eigenvalues, self.residuals, self.eigenvalues_sampling, strict=True)
+        for i, (value, residual, sampling) in enumerate(each, 1):
+            rows[f"eigenvalue {i}"] = plus_minus(value, residual) + _sampled(sampling)
         rows["converged"] = "yes" if self.converged else "NO"
-        rows["trace"] = plus_minus(self.trace, self.trace_stderr)
+        rows["trace"] = plus_minus(self.trace, self.trace_stderr) + _sampled(self.trace_sampling)
         rows["trace is"] = self.trace_method
         if self.crosscheck:
             told = self.crosscheck
@@ -119,13 +130,14 @@ def sharpness(
     spectrum = eigsh(
         point.hessian, k, which, tol, seed=seed, progress=lambda products, done: watch("eigenvalues", done, k)
     )
-    value, stderr, method, note = math.nan, math.nan, "none", "not asked for"
-    if isinstance(found, float):
-        value, stderr, method = found, 0.0, "exact"
+    value, stderr, trace_sampling, method, note = math.nan, math.nan, math.nan, "none", "not asked for"
+    if isinstance(found, tuple):
+        (value, trace_sampling), stderr, method = found, 0.0, "exact"
         note = "diagonal of a net that is piecewise affine in each parameter"
     elif trace != "none":
         value, stderr, note = _stochastic_trace(point, spectrum, seed)
         method, note = "stochastic", f"{note}; {f'not exact: {found}' if found else 'as asked for'}"
+    sampling = _sampling(point, spectrum)
     point.hessian.release()
     check = None
     if crosscheck:
@@ -150,10 +162,12 @@ def sharpness(
         inner_gap_stderr=gap_stderr,
         eigenvalues=spectrum.eigenvalues.cpu().numpy(),
         residuals=spectrum.residuals.cpu().numpy(),
+        eigenvalues_sampling=sampling,
         converged=spectrum.converged,
         which=which,
         trace=value,
         trace_stderr=stderr,
+        trace_sampling=trace_sampling,
         trace_method=method,
         trace_note=note,
         passes={name: round(count, 3) for name, count in objective.passes.items()},
@@ -162,13 +176,35 @@ def sharpness(
     )
 
 
-def _exact_trace(point: Point) -> float | str:
-    """The trace, or why it cannot be had exactly."""
-    from landscape.affine import NotPiecewiseAffine, diagonal
+def _sampled(error: float) -> str:
+    return f" (± {error:#.2g})" if math.isfinite(error) else ""
+
+
+def _sampling(point: Point, spectrum: Spectrum) -> np.ndarray:
+    """Standard errors (k,) of the eigenvalues over the examples."""
+    import numpy as np
+
+    k, n = len(spectrum.eigenvalues), len(point.perturbed)
+    errors = np.full(k, math.nan)
+    try:
+        for i in range(k if n > 1 else 0):
+            point.objective.watch("sampling error", i, k)
+            each = point.hessian.curvatures(spectrum.vectors[:, i])
+            off = abs(each.mean() - spectrum.eigenvalues[i])
+            if off <= 1e-3 * abs(spectrum.eigenvalues[i]) + spectrum.residuals[i]:  # else not this Hessian's
+                errors[i] = each.std().item() / math.sqrt(n)
+    except NumericalError:
+        pass  # not computed, and told as such
+    return errors
+
+
+def _exact_trace(point: Point) -> tuple[float, float] | str:
+    """The trace and its sampling error, or why it cannot be had exactly."""
+    from landscape.affine import NotPiecewiseAffine, exact_trace
 
     point.objective.watch("trace", 0, 1)
     try:
-        return diagonal(point).sum().item()
+        return exact_trace(point)
     except NotPiecewiseAffine as reason:
         return str(reason)
 
