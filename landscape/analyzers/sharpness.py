@@ -33,7 +33,7 @@ class Sharpness:
     eigenvalues, residuals: (k,) descending, and ‖H v − λ v‖ of each; a true eigenvalue lies within it
     eigenvalues_sampling: (k,) standard error if the examples are a sample of more: that of the mean of
         vᵀ H_i v over the examples, to first order; NaN where torch has no forward derivative of the model
-    converged: whether every residual is below tol · max(|λ|, ‖H‖/100), and no larger eigenvalue showed up
+    converged: whether every residual is below tol · max(|λ|, ‖H‖/100), and no other eigenvalue showed up
     trace, trace_stderr: tr H and its standard error; 0 where it is exact to rounding, NaN where not asked for
     trace_sampling: its standard error if the examples are a sample of more; NaN for a stochastic trace
     trace_method: "exact", "stochastic" or "none"; trace_note says of which kind, and why
@@ -44,7 +44,7 @@ class Sharpness:
 
     LEGEND: ClassVar[str] = (
         "loss, accuracy: ± standard error over the examples; eigenvalues: ± residual; trace: ± standard "
-        "error over probes, none where exact; in brackets what other examples from the same source would change"
+        "error over probes, none where exact; in brackets what other examples of the same source would change"
     )
 
     eps: float
