@@ -27,7 +27,7 @@ from landscape import Objective, eigsh, trace
 from landscape.affine import diagonal
 from landscape.hessian import Hessian
 from landscape.objective import Point
-from landscape.runs import subject
+from landscape.subjects import subject
 
 SHIPPED = Path(__file__).parent.parent / "data/checkpoints/lenet5_eps0.pt"
 ROUNDS = 11

@@ -22,6 +22,7 @@ _HOMES = {
     "diagonal": "affine",
     "sharpness": "analyzers.sharpness",
     "measure": "runs",
+    "subject": "subjects",
     "load": "results",
 }
 __all__ = ["__version__", *sorted(_HOMES)]

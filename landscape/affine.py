@@ -18,18 +18,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from landscape.data import total
 from landscape.errors import NumericalError
 from landscape.objective import Point, exact_arithmetic
+from landscape.squares import BatchNorm, Convolution, Linear
 
 MOST_CLASSES = 256
 """Beyond this many outputs the backward passes cost more than a stochastic estimate to 1 %."""
 ROWS = 32
-LARGEST = 2**25
 
 # Affine, or affine on pieces, in all their inputs together: sums, selections, rearrangements, pooling, kinks.
 AFFINE = frozenset(
@@ -253,7 +252,7 @@ def _squares(name: str, node: Any, examples: int, turned: bool) -> Callable[[Ten
     if name == "Convolution":
         if node._saved_transposed or any(node._saved_output_padding) or len(node._saved_stride) > 2:
             raise NotPiecewiseAffine(f"{node.name()} is a transposed or a 3D convolution")
-        return _Convolution(
+        return Convolution(
             _rows(node._saved_input, examples, node),
             _pair(node, "stride"),
             _pair(node, "padding"),
@@ -266,13 +265,13 @@ def _squares(name: str, node: Any, examples: int, turned: bool) -> Callable[[Ten
         shape = [1, -1] + [1] * (x.ndim - 2)
         eps = node._saved_eps if hasattr(node, "_saved_eps") else node._saved_epsilon
         mean, scale = node._saved_running_mean, (node._saved_running_var + eps).rsqrt()
-        return _BatchNorm((x - mean.view(shape)) * scale.view(shape))
+        return BatchNorm((x - mean.view(shape)) * scale.view(shape))
     if name == "Addmm" and (node._saved_alpha != 1 or node._saved_beta != 1):
         raise NotPiecewiseAffine(f"{node.name()} is scaled")
     x = node._saved_input if name == "Linear" else node._saved_mat1 if name == "Addmm" else node._saved_self
     if x.ndim != 2:
         raise NotPiecewiseAffine("a linear layer is applied at several positions of an example")
-    return _Linear(_rows(x, examples, node), turned)
+    return Linear(_rows(x, examples, node), turned)
 
 
 def _rows(x: Tensor, examples: int, node: Any) -> Tensor:
@@ -287,61 +286,6 @@ def _pair(node: Any, name: str) -> tuple[int, int]:
     if len(value) == 1:
         return {"stride": 1, "padding": 0, "dilation": 1}[name], value[0]
     return value[0], value[1]
-
-
-@dataclass(frozen=True, eq=False)
-class _Linear:
-    """Weight gradient of an example: δ aᵀ, so its square is δ² (a²)ᵀ."""
-
-    x: Tensor
-    turned: bool
-
-    def __call__(self, delta: Tensor, curvature: Tensor) -> Tensor:
-        squared = torch.einsum("kb,kbo->bo", curvature, delta.square()).T @ self.x.square()
-        return squared if self.turned else squared.T
-
-
-@dataclass(frozen=True, eq=False)
-class _BatchNorm:
-    """Weight gradient of an example: Σ over positions of δ times the normalised input."""
-
-    x: Tensor
-
-    def __call__(self, delta: Tensor, curvature: Tensor) -> Tensor:
-        gradient = (delta * self.x).flatten(3).sum(dim=3) if delta.ndim > 3 else delta * self.x
-        return torch.einsum("kb,kbo->o", curvature, gradient.square())
-
-
-@dataclass(frozen=True, eq=False)
-class _Convolution:
-    """Weight gradient of an example: δ (out, positions) times the patches (positions, in · kernel)."""
-
-    x: Tensor
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    groups: int
-    shape: torch.Size
-
-    def __call__(self, delta: Tensor, curvature: Tensor) -> Tensor:
-        columns, examples, g = len(delta), len(self.x), self.groups
-        outputs, size = self.shape[0] // g, math.prod(self.shape[1:])
-        x = self.x if self.x.ndim == 4 else self.x[:, :, None]
-        kernel = tuple(self.shape[2:]) if len(self.shape) == 4 else (1, self.shape[2])
-        result = torch.zeros(g * outputs, size, dtype=delta.dtype, device=delta.device)
-        step = max(1, LARGEST // (columns * self.shape[0] * size))
-        for first in range(0, examples, step):
-            rows = slice(first, first + step)
-            patches = F.unfold(x[rows], kernel, self.dilation, self.padding, self.stride)
-            patches = patches.view(len(patches), g, size, -1).transpose(2, 3)
-            # The root of |μ| goes into δ before the square, its sign after: one product serves all columns.
-            d = delta[:, rows].flatten(3) * curvature[:, rows].abs().sqrt()[:, :, None, None]
-            d = d.view(columns, -1, g, outputs, d.shape[-1]).permute(1, 2, 0, 3, 4)
-            squared = (d.reshape(*d.shape[:2], columns * outputs, -1) @ patches).square()
-            squared = squared.view(-1, g, columns, outputs, size)
-            signs = curvature[:, rows].sign().T
-            result += torch.einsum("bk,bgkos->gos", signs, squared).reshape(g * outputs, size)
-        return result
 
 
 def _check_batch(logits: Tensor, point: Point, x: Tensor) -> None:

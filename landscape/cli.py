@@ -217,7 +217,9 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
                 runs.measure(name, checkpoint, wanted, norm=norm, watch=watch, told=found, **given)
         finally:
             if found.results:
-                _print_run(found, as_json, given["output"])
+                from landscape.report import print_run
+
+                print_run(found, as_json, given["output"])
 
     prose = re.split(r"\n\s*\n(?=\w+: )", text)[0]
     return click.command(name, help=prose, context_settings=CONTEXT)(command)
@@ -290,7 +292,9 @@ def train(as_json: bool, quiet: bool, eps: str, norm: Any, **given: Any) -> None
 
         print(json.dumps(plain(metadata)))
     else:
-        _print_metadata(metadata)
+        from landscape.report import print_metadata
+
+        print_metadata(metadata)
         print(f"wrote {given['output']}")
 
 
@@ -300,11 +304,12 @@ def train(as_json: bool, quiet: bool, eps: str, norm: Any, **given: Any) -> None
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout, and nothing else there")
 def info(checkpoint: str, model: str | None, as_json: bool) -> None:
     """What a checkpoint holds, how it was made, and if it fits."""
-    from landscape import runs
+    from landscape import subjects
+    from landscape.report import print_metadata
     from landscape.results import plain
 
     with redirect_stdout(sys.stderr):
-        found = runs.info(checkpoint, model)
+        found = subjects.info(checkpoint, model)
     if as_json:
         print(json.dumps(plain(found)))
         return
@@ -312,7 +317,7 @@ def info(checkpoint: str, model: str | None, as_json: bool) -> None:
     told = {**found, **{name: value for name, value in metadata.items() if name not in found}}
     if "fits" in told:
         told["fits"] = f"yes, {told['fits']}"
-    _print_metadata(told)
+    print_metadata(told)
     for note in notes:
         print(f"note        {note}")
 
@@ -322,9 +327,10 @@ def info(checkpoint: str, model: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout, and nothing else there")
 def show(file: str, as_json: bool) -> None:
     """Print the results in a file."""
+    from landscape.report import print_run
     from landscape.results import load
 
-    _print_run(load(file), as_json, file)
+    print_run(load(file), as_json, file)
 
 
 @landscape.command()
@@ -352,73 +358,6 @@ def list_(kind: str) -> None:
         spec = ",".join(f"{key}={value}" for key, value in given.items())
         print(f"{name}{':' if spec and kind != 'analyzers' else ''}{spec if kind != 'analyzers' else ''}")
         print(f"    {(inspect.getdoc(thing) or '').splitlines()[0]}")
-
-
-def _print_run(found: Any, as_json: bool, output: str | None) -> None:
-    if as_json:
-        print(json.dumps({**found.plain(), "output": output}))
-        return
-    told = found.provenance
-    checkpoint, data = told["checkpoint"], told["data"]
-    print(f"checkpoint  {checkpoint['path']}  ({checkpoint['format']}, sha256 {checkpoint['sha256'][:12]})")
-    print(f"model       {checkpoint['model']}, {checkpoint['parameters']:,} parameters")
-    print(f"data        {data['name']}, {data['split']}, {data['examples']:,} of {data['of']:,} examples")
-    norm = found.results[0].norm if found.results else ""
-    print(f"setting     {norm}, {told['attack']}, {told['dtype']}, seed {told['seed']}, {told['device']}")
-    for note in told["notes"]:
-        print(f"note        {note}")
-    print()
-    _print_table([["eps", *(r.budget for r in found.results)], *_merged([r.rows() for r in found.results])])
-    print()
-    if legend := getattr(found.results[0], "LEGEND", "") if found.results else "":
-        print(legend)
-    notes: dict[str, list[str]] = {}
-    for result in found.results:
-        notes.setdefault(getattr(result, "trace_note", ""), []).append(result.budget)
-    for note, budgets in notes.items():
-        if note:
-            print(f"trace{f' at eps {chr(44).join(budgets)}' if len(notes) > 1 else ''}: {note}")
-    if not found.complete:
-        print(f"INCOMPLETE: the run ended after {len(found.results)} of its {len(told['budgets'])} budgets")
-    if output:
-        print(f"in {output}")
-
-
-def _merged(columns: list[dict[str, str]]) -> list[list[str]]:
-    names = dict.fromkeys(name for column in columns for name in column)
-    return [[name, *(column.get(name, "") for column in columns)] for name in names]
-
-
-def _print_table(rows: list[list[str]]) -> None:
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        shown = Table(*rows[0], box=None, header_style="bold", pad_edge=False)
-        for column in shown.columns[1:]:
-            column.justify = "right"
-        for row in rows[1:]:
-            shown.add_row(*row)
-        Console(width=10_000).print(shown)  # a narrow terminal breaks a line, but cuts no number
-    else:
-        from landscape.format import table
-
-        print(table(rows))
-
-
-def _print_metadata(metadata: dict[str, Any]) -> None:
-    for name, value in metadata.items():
-        if name != "history":
-            text = (
-                ", ".join(f"{k} {_short(v)}" for k, v in value.items())
-                if isinstance(value, dict)
-                else _short(value)
-            )
-            print(f"{name:10}  {text or 'none yet'}")
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -519,7 +519,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(run, tmp_pat
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("tempfile.TemporaryFile", refused)
-    monkeypatch.setattr("landscape.runs.read", None)
+    monkeypatch.setattr("landscape.subjects.read", None)
     assert "cannot be written: Permission denied" in run(f"{MINE} -o {tmp_path}/a.h5").err
     assert run(f"{MINE} -o {tmp_path}/a.h5").code == 2
 

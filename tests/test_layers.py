@@ -11,9 +11,9 @@ ROOT = Path(landscape.__file__).parent
 FLOORS = {
     1: "budget data network losses results registry files format errors progress _version",
     2: "attacks linalg models datasets",
-    3: "objective hessian checkpoints",
+    3: "objective hessian checkpoints squares",
     4: "analyzers crosscheck affine",
-    5: "runs plot training",
+    5: "runs subjects plot training report",
     6: "cli",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

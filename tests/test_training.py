@@ -12,8 +12,8 @@ from landscape.checkpoints.read import read
 from landscape.data import Data
 from landscape.datasets.source import load
 from landscape.errors import CheckpointError, InputError, NumericalError
-from landscape.runs import load_model
 from landscape.runs import train as run
+from landscape.subjects import load_model
 from landscape.training import Recipe, evaluate, train
 
 MODEL = "mlp:inputs=64,hidden=16,layers=1"
