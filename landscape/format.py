@@ -30,6 +30,12 @@ def plus_minus(value: float, error: float) -> str:
     return f"({text})e{scale:+03d}" if scale else text
 
 
+def two_digits(error: float) -> str:
+    """An error to two digits: 18, 1.1, 0.048."""
+    decimals = max(0, 1 - math.floor(math.log10(error))) if error > 0 else 0
+    return f"{error:.{decimals}f}" if decimals <= DIGITS else f"{error:.1e}"
+
+
 def percent(share: float, error: float) -> str:
     """A share with its standard error: 78.2 ± 1.3 %."""
     return f"{plus_minus(100 * share, 100 * error)} %"

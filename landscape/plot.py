@@ -55,7 +55,7 @@ def figure(runs: list[Run]) -> Figure:
     for place, run in enumerate(runs, 1):
         if not run.results:
             raise InputError(f"file {place} of {len(runs)} holds no result to draw; leave it out")
-    columns = min(len(runs), max(WIDTHS))
+    columns = 2 if len(runs) == 4 else min(len(runs), max(WIDTHS))
     rows = -(-len(runs) // columns)
     legend = LINE * (max(len(run.results) for run in runs) + (len(runs) > 1))
     with matplotlib.rc_context(STYLE):
@@ -88,6 +88,7 @@ def save(canvas: Figure, path: str | os.PathLike[str]) -> None:
 def sharpness(run: Run, axes: Axes, *, beside: Sequence[Run] = ()) -> None:
     """Eigenvalues with residual bars against their index, a curve for each eps, the trace in the legend.
 
+    Bands: the standard error of the eigenvalues if the examples are a sample of more.
     Curves that did not converge have hollow markers. beside: runs in other panels, for a scale in common
     """
     most = max(len(r.eigenvalues) for r in run.results)
@@ -97,9 +98,12 @@ def sharpness(run: Run, axes: Axes, *, beside: Sequence[Run] = ()) -> None:
         label = rf"$\epsilon$ = {result.budget}"
         if np.isfinite(result.trace):
             label += f", tr $H$ = {_mathematics(plus_minus(result.trace, result.trace_stderr))}"
+        index, values = np.arange(1, len(result.eigenvalues) + 1), result.eigenvalues[order]
+        sampling = np.nan_to_num(result.eigenvalues_sampling[order])
+        axes.fill_between(index, values - sampling, values + sampling, color=colour, alpha=0.15, linewidth=0)
         axes.errorbar(
-            np.arange(1, len(result.eigenvalues) + 1),
-            result.eigenvalues[order],
+            index,
+            values,
             yerr=result.residuals[order],
             marker="o",
             markersize=3.5 if most <= 10 else 2.5,
@@ -133,11 +137,11 @@ INDEX = {"LA": "", "LM": r" among the largest $|\lambda|$", "SA": " from the sma
 def _scale(axes: Axes, results: list[Any]) -> None:
     """From zero where all values are of one sign; logarithmic where they are positive and span a decade."""
     values = np.concatenate([r.eigenvalues for r in results])
-    bars = np.concatenate([r.residuals for r in results])
+    bars = np.concatenate([r.residuals + np.nan_to_num(r.eigenvalues_sampling) for r in results])
     low, high = values.min(), values.max()
     if low > 0 and high / low >= 10:
         axes.set_yscale("log", nonpositive="clip")
-        axes.set_ylim(low / 1.3, high * 1.3)
+        axes.set_ylim(low / 1.3, max(high * 1.3, (values + bars).max() * 1.05))
         if high / low < 1000 and low >= 1e-3 and high < 1e4:  # few powers of ten, so numbers between them too
             axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
             axes.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))

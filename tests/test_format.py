@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from landscape.format import DIGITS, duration, percent, plus_minus, table
+from landscape.format import DIGITS, duration, percent, plus_minus, table, two_digits
 
 NAN = math.nan
 
@@ -65,3 +65,19 @@ def test_durations_are_written_as_people_say_them(seconds, text):
 def test_columns_are_aligned():
     lines = table([["eps", "0", "0.1"], ["loss", "1.25", "12.5"]]).splitlines()
     assert lines == ["eps      0   0.1", "loss  1.25  12.5"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (18.2, "18"),
+        (3.0, "3.0"),
+        (1.14, "1.1"),
+        (0.0483, "0.048"),
+        (123.4, "123"),
+        (0.0, "0"),
+        (2e-9, "2.0e-09"),
+    ],
+)
+def test_an_error_alone_has_two_digits(error, words):
+    assert two_digits(error) == words

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from landscape.errors import InputError, NumericalError
-from landscape.format import duration, percent, plus_minus
+from landscape.format import duration, percent, plus_minus, two_digits
 from landscape.registry import register
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def sharpness(
 
 
 def _sampled(error: float) -> str:
-    return f" (± {error:#.2g})" if math.isfinite(error) else ""
+    return f" (± {two_digits(error)})" if math.isfinite(error) else ""
 
 
 def _sampling(point: Point, spectrum: Spectrum) -> np.ndarray:

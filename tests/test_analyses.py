@@ -1,0 +1,70 @@
+"""Every study runs in a tiny setting and carries on where it stopped; figures come from results alone."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from landscape import load
+
+ROOT = Path(__file__).parent.parent
+STUDIES = sorted(path.stem for path in (ROOT / "analyses").glob("*.py"))
+FIGURES = sorted(path.stem for path in (ROOT / "figures").glob("*.py"))
+
+
+def run(script: Path, *arguments: str, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+    monkeypatch.chdir(ROOT)
+    runpy.run_path(str(script), run_name="__main__")
+
+
+@pytest.mark.slow
+def test_the_study_of_sharpness_carries_on_where_it_stopped(tmp_path, monkeypatch):
+    arguments = ("--eps", "0,0.05", "--k", "2", "--examples", "20", "--results", str(tmp_path))
+    run(ROOT / "analyses/sharpness.py", *arguments, monkeypatch=monkeypatch)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.h5")}
+    assert [len(load(path).results) for path in written] == [2, 2, 2, 2]
+    missing = sorted(written)[1]
+    missing.unlink()
+    run(ROOT / "analyses/sharpness.py", *arguments, monkeypatch=monkeypatch)
+    again = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.h5")}
+    assert set(again) == set(written)
+    assert [path for path in again if again[path] != written[path]] == [missing]
+
+
+@pytest.mark.slow
+def test_the_study_of_cost_prints_its_tables(tmp_path, monkeypatch, capsys):
+    table = tmp_path / "table.md"
+    run(
+        ROOT / "analyses/curvature_cost.py",
+        "--examples",
+        "20",
+        "--seeds",
+        "1",
+        "-o",
+        str(table),
+        monkeypatch=monkeypatch,
+    )
+    printed = capsys.readouterr().out
+    assert printed == table.read_text()
+    for row in ("landscape, graph kept", "landscape, 1 seeds", "scipy eigsh", "PyHessian, its own rule"):
+        assert row in printed
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_has_the_name_of_its_study_and_imports_no_torch(name):
+    source = (ROOT / f"figures/{name}.py").read_text()
+    assert name in STUDIES
+    assert "torch" not in source
+    for ending in ("pdf", "png"):
+        assert (ROOT / f"figures/{name}.{ending}").stat().st_size > 1000
+
+
+def test_the_sharpness_study_is_complete_in_the_repository():
+    runs = [load(path) for path in sorted((ROOT / "data/results").glob("sharpness_eps*.h5"))]
+    assert len(runs) == 4
+    for each in runs:
+        assert each.complete
+        assert [result.budget for result in each.results] == ["0", "0.05", "0.1", "0.2"]
+        assert all(result.converged and result.trace_method == "exact" for result in each.results)

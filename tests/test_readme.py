@@ -1,0 +1,48 @@
+"""The README's code runs, and what it names is there."""
+
+import contextlib
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from landscape import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [
+    line.removeprefix("$ ").split("#")[0].strip()
+    for language, block in BLOCKS
+    for line in block.splitlines()
+    if not language and line.removeprefix("$ ").startswith(("landscape ", "make "))
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
+def test_the_python_of_the_readme_runs(code, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {})
+    assert len(printed.getvalue().split()) >= 3
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("landscape ")])
+def test_every_command_of_the_readme_is_understood(command):
+    words = shlex.split(command)[1:]
+    context = cli.landscape.make_context("landscape", words)
+    name, verb, rest = cli.landscape.resolve_command(context, context._protected_args + context.args)
+    assert verb.make_context(name, rest).params
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])
+def test_every_make_target_of_the_readme_exists(command):
+    assert f"\n{command.split()[1]}:" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
+def test_every_link_of_the_readme_leads_somewhere(target):
+    assert (ROOT / target).exists()
