@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -25,6 +26,7 @@ from landscape.linalg import eigen
 MODELS = """
 from __future__ import annotations
 import time
+from pathlib import Path
 import torch
 from torch import nn
 
