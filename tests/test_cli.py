@@ -26,7 +26,6 @@ from landscape.linalg import eigen
 MODELS = """
 from __future__ import annotations
 import time
-from pathlib import Path
 import torch
 from torch import nn
 
