@@ -24,7 +24,7 @@ from torch.autograd.graph import GradientEdge
 from landscape.data import total
 from landscape.errors import NumericalError
 from landscape.objective import Point, exact_arithmetic
-from landscape.squares import BatchNorm, Convolution, Linear
+from landscape.squares import BatchNorm, Convolution, Linear, shift
 
 MOST_CLASSES = 256
 """Beyond this many outputs the backward passes cost more than a stochastic estimate to 1 %."""
@@ -45,6 +45,9 @@ AFFINE = frozenset(
 PRODUCTS = frozenset({"Mul", "Div"})
 
 
+Squares = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
 class NotPiecewiseAffine(Exception):
     """Why the diagonal cannot be had: the operation or the use of a parameter that is not known affine."""
 
@@ -53,14 +56,13 @@ class NotPiecewiseAffine(Exception):
 class _Layer:
     """Where parameters enter the graph: out = weight · input + bias, as one node of it.
 
-    squares: (δ (K, B, …) gradients of the node's output for K columns, μ (K, B)) to the (P_layer,) sums over
-    columns and examples of μ times the squared gradient of the weight
+    squares: the squared gradients of its weight, see `squares.py`
     """
 
     node: Any
     weight: int | None
     bias: int | None
-    squares: Callable[[Tensor, Tensor], Tensor] | None
+    squares: Squares | None
 
 
 def diagonal(point: Point) -> Tensor:
@@ -78,22 +80,18 @@ def diagonal(point: Point) -> Tensor:
 def exact_trace(point: Point) -> tuple[float, float]:
     """tr ∇²L_eps(θ), exact to rounding, and its standard error if the examples are a sample of more.
 
-    That error is from the spread over groups of 32 examples; NaN where there is one group only. Raises as
-    `diagonal` does.
+    That error is from the spread of the examples' own traces; NaN for a single one. Raises as `diagonal`.
     """
-    found, groups = _diagonal(point)
-    value = found.sum().item()
-    if len(groups) < 2:
-        return value, math.nan
-    scatter = sum(count * (mean - value) ** 2 for mean, count in groups) / (len(groups) - 1)
-    return value, math.sqrt(scatter / len(point.perturbed))
+    found, each = _diagonal(point)
+    error = each.std().item() / math.sqrt(len(each)) if len(each) > 1 else math.nan
+    return found.sum().item(), error
 
 
-def _diagonal(point: Point) -> tuple[Tensor, list[tuple[float, int]]]:
-    """The diagonal (P,), and the trace and the number of examples of each group of examples."""
+def _diagonal(point: Point) -> tuple[Tensor, Tensor]:
+    """The diagonal (P,), and the trace of each example's own Hessian (n,), float64."""
     network = point.objective.network
     leaves = point.leaves()
-    groups: list[tuple[float, int]] = []
+    traces: list[Tensor] = []
 
     def chunk(rows: slice) -> Tensor:
         x, y = point.perturbed.inputs(rows, point.theta)
@@ -103,8 +101,8 @@ def _diagonal(point: Point) -> tuple[Tensor, list[tuple[float, int]]]:
             raise NotPiecewiseAffine(f"{logits.shape[1]} classes need as many backward passes")
         layers = _layers(logits, leaves)
         curvatures, columns = _root(point, logits.detach(), y)
+        traces.append(torch.zeros(len(y), dtype=torch.float64, device=point.theta.device))
         if not layers or not columns:
-            groups.append((0.0, len(y)))
             return torch.zeros_like(point.theta)
         _check_batch(logits, point, x)
         _check_rows(logits, columns, layers)
@@ -120,21 +118,20 @@ def _diagonal(point: Point) -> tuple[Tensor, list[tuple[float, int]]]:
             if deltas[0][place] is None:
                 continue
             delta = torch.stack([column[place] for column in deltas])
-            if layer.bias is not None:
-                summed = delta.flatten(3).sum(dim=3) if delta.ndim > 3 else delta
-                found[layer.bias] = torch.einsum("kb,kbo->o", curvatures, summed.square())
-            if layer.weight is not None and layer.squares is not None:
-                found[layer.weight] = layer.squares(delta, curvatures).reshape(-1)
+            for parameter, squares in ((layer.bias, shift), (layer.weight, layer.squares)):
+                if parameter is not None and squares is not None:
+                    summed, each = squares(delta, curvatures)
+                    found[parameter] = summed.reshape(-1)
+                    traces[-1] += each
         if any(f.shape != (leaf.numel(),) for f, leaf in zip(found, leaves, strict=True)):
             raise NotPiecewiseAffine("a parameter is broadcast")
-        groups.append((sum(f.double().sum().item() for f in found) / len(y), len(y)))
         return torch.cat(found)
 
     with exact_arithmetic():
         summed = total(chunk, point.perturbed, min(ROWS, point.objective.batch_size))
     if not torch.isfinite(summed).all():
         raise NumericalError("the diagonal of the Hessian contains NaN or infinity")
-    return summed / len(point.perturbed), groups
+    return summed / len(point.perturbed), torch.cat(traces)
 
 
 def _root(point: Point, logits: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -247,7 +244,7 @@ def _layer(node: Any, place: dict[int, int], examples: int) -> _Layer | None:
     return _Layer(node, weight, bias, squares)
 
 
-def _squares(name: str, node: Any, examples: int, turned: bool) -> Callable[[Tensor, Tensor], Tensor]:
+def _squares(name: str, node: Any, examples: int, turned: bool) -> Squares:
     """turned: whether a linear layer's weight is (outputs, inputs), as in nn.Linear, not (inputs, outputs)"""
     if name == "Convolution":
         if node._saved_transposed or any(node._saved_output_padding) or len(node._saved_stride) > 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from typing import Any
 
 from landscape.results import Run
@@ -26,7 +27,7 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
     print_table([["eps", *(r.budget for r in found.results)], *_merged([r.rows() for r in found.results])])
     print()
     if legend := getattr(found.results[0], "LEGEND", "") if found.results else "":
-        print(legend)
+        print(textwrap.fill(legend, 110))
     notes: dict[str, list[str]] = {}
     for result in found.results:
         notes.setdefault(getattr(result, "trace_note", ""), []).append(result.budget)

@@ -1,7 +1,8 @@
 """Squared weight gradients of single examples, from a layer's inputs and the gradients δ of its outputs.
 
-Each layer is called with δ (K, B, …) for K columns and weights μ (K, B), and returns, in the shape of its
-weight, the sum over columns and examples of μ times the squared gradient.
+Each layer is called with δ (K, B, …) for K columns and weights μ (K, B). Of μ times the squared gradient,
+summed over the columns, it returns the sum over the examples in the shape of its weight, and the sum over the
+weight for each example (B,).
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ class Linear:
     x: Tensor
     turned: bool
 
-    def __call__(self, delta: Tensor, curvature: Tensor) -> Tensor:
-        squared = torch.einsum("kb,kbo->bo", curvature, delta.square()).T @ self.x.square()
-        return squared if self.turned else squared.T
+    def __call__(self, delta: Tensor, curvature: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, inputs = torch.einsum("kb,kbo->bo", curvature, delta.square()), self.x.square()
+        squared = outputs.T @ inputs
+        return squared if self.turned else squared.T, outputs.sum(dim=1) * inputs.sum(dim=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +37,8 @@ class BatchNorm:
 
     x: Tensor
 
-    def __call__(self, delta: Tensor, curvature: Tensor) -> Tensor:
-        gradient = (delta * self.x).flatten(3).sum(dim=3) if delta.ndim > 3 else delta * self.x
-        return torch.einsum("kb,kbo->o", curvature, gradient.square())
+    def __call__(self, delta: Tensor, curvature: Tensor) -> tuple[Tensor, Tensor]:
+        return shift(delta * self.x, curvature)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +52,13 @@ class Convolution:
     groups: int
     shape: torch.Size
 
-    def __call__(self, delta: Tensor, curvature: Tensor) -> Tensor:
+    def __call__(self, delta: Tensor, curvature: Tensor) -> tuple[Tensor, Tensor]:
         columns, examples, g = len(delta), len(self.x), self.groups
         outputs, size = self.shape[0] // g, math.prod(self.shape[1:])
         x = self.x if self.x.ndim == 4 else self.x[:, :, None]
         kernel = tuple(self.shape[2:]) if len(self.shape) == 4 else (1, self.shape[2])
         result = torch.zeros(g * outputs, size, dtype=delta.dtype, device=delta.device)
+        each = torch.zeros(examples, dtype=delta.dtype, device=delta.device)
         step = max(1, LARGEST // (columns * self.shape[0] * size))
         for first in range(0, examples, step):
             rows = slice(first, first + step)
@@ -69,4 +71,12 @@ class Convolution:
             squared = squared.view(-1, g, columns, outputs, size)
             signs = curvature[:, rows].sign().T
             result += torch.einsum("bk,bgkos->gos", signs, squared).reshape(g * outputs, size)
-        return result
+            each[rows] = (signs * squared.sum(dim=(1, 3, 4))).sum(dim=1)
+        return result, each
+
+
+def shift(delta: Tensor, curvature: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for a bias, whose gradient is the sum of δ over positions."""
+    gradient = delta.flatten(3).sum(dim=3) if delta.ndim > 3 else delta
+    squared = torch.einsum("kb,kbo->bo", curvature, gradient.square())
+    return squared.sum(dim=0), squared.sum(dim=1)

@@ -65,8 +65,18 @@ def test_the_exact_trace_is_the_sum_of_the_diagonal():
     assert exact_trace(point)[0] == pytest.approx(diagonal(point).sum().item(), rel=1e-13)
 
 
-def test_one_group_of_examples_has_no_sampling_error():
-    assert math.isnan(exact_trace(at(source(32, 0)))[1])
+def test_a_single_example_has_no_sampling_error():
+    assert math.isnan(exact_trace(at(source(1, 0)))[1])
+
+
+def test_the_sampling_error_of_the_trace_is_that_of_the_examples_own_traces():
+    """In whatever order they come: data are often sorted by class."""
+    data = source(70, 0)
+    own = torch.stack([diagonal(at(data[torch.tensor([i])], eps="0.05")).sum() for i in range(70)])
+    for order in (torch.arange(70), data.y.argsort()):
+        value, error = exact_trace(at(data[order], eps="0.05"))
+        assert value == pytest.approx(own.mean().item(), rel=1e-12)
+        assert error == pytest.approx(own.std().item() / math.sqrt(70), rel=1e-10)
 
 
 def test_sampling_errors_are_the_spread_between_samples():
