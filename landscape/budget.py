@@ -62,6 +62,21 @@ class Budget:
             inward.append(torch.where(outside, torch.nextafter(near, x), near).clamp(0.0, 1.0))
         return inward[0], inward[1]
 
+    def check_resolved(self, x: Tensor) -> None:
+        """Raise where rounding in the type of the inputs x (B, …) takes more than a tenth of the budget."""
+        if 0 < self.eps < 10 * self._rounding(x):
+            raise InputError(
+                f"eps = {text(self.eps)} under {self.norm} is lost in the rounding of {str(x.dtype)[6:]} "
+                f"inputs of {x[0].numel()} numbers; compute in float64 (--dtype float64), or give a larger eps"
+            )
+
+    def _rounding(self, x: Tensor) -> float:
+        """How far rounding x + δ to the type of x may move it: each coordinate, at most 1, by half a unit."""
+        import torch
+
+        coordinates = x[0].numel() if self.norm == "l2" else 1
+        return math.sqrt(coordinates) * torch.finfo(x.dtype).eps / 2
+
     def steepest(self, gradient: Tensor) -> Tensor:
         """The direction of unit norm along which each example's loss rises fastest; 0 where it is flat."""
         if self.norm == "linf":
@@ -79,9 +94,7 @@ class Budget:
         lower, upper = ball or self.ball(x)
         if self.norm == "l2":
             step = moved - x
-            # Rounding x + step moves each of its d coordinates, at most 1, by half a unit: keep that much
-            # away.
-            radius = float(self.eps) - math.sqrt(step[0].numel()) * torch.finfo(x.dtype).eps / 2
+            radius = float(self.eps) - self._rounding(x)  # keep away by what rounding x + step may add
             moved = x + step * (max(radius, 0.0) / _lengths(step).clamp_min(_tiny(step))).clamp_max(1.0)
         return torch.minimum(torch.maximum(moved, lower), upper)
 

@@ -62,7 +62,7 @@ def run(arguments: list[str] | None = None) -> int:
         return 1  # as click has it for output that is longer than a buffer
     except OSError as error:
         where = f"{error.filename}" if error.filename else "the output"
-        return _complain(f"{where} could not be read or written: {error.strerror}", InputError.exit_code)
+        return _complain(f"{where} could not be read or written: {error.strerror}", LandscapeError.exit_code)
 
 
 def _complain(text: str, code: int) -> int:

@@ -28,6 +28,12 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
     print()
     if legend := getattr(found.results[0], "LEGEND", "") if found.results else "":
         print(textwrap.fill(legend, 110))
+    for result in found.results:
+        if result.eps and result.zero_loss:
+            print(
+                f"at eps {result.budget} the loss of {result.zero_loss:.0%} of the examples rounds to 0: "
+                "the attack has no gradient there, and what it finds is no worst case"
+            )
     notes: dict[str, list[str]] = {}
     for result in found.results:
         notes.setdefault(getattr(result, "trace_note", ""), []).append(result.budget)

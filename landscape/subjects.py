@@ -177,7 +177,14 @@ def _data(
         notes = [f"{trained} is not on this machine: its embedded part {whole.name} stands in"]
     if examples == "all":
         return whole, notes
-    return whole.subset(min(EXAMPLES, len(whole)) if examples is None else examples, seed), notes
+    found = whole.subset(min(EXAMPLES, len(whole)) if examples is None else examples, seed)
+    shares, drawn = (torch.bincount(d.y, minlength=whole.classes) / len(d) for d in (whole, found))
+    if (shares - drawn).abs().max() > 0.02:
+        notes.append(
+            f"the {len(found):,} examples are class-balanced, {whole.name} is not: every number weighs the "
+            "classes alike; --examples all takes them as they come"
+        )
+    return found, notes
 
 
 def _device(name: str) -> torch.device:

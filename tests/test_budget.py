@@ -109,3 +109,14 @@ def test_starts_fill_the_ball_uniformly(norm, mean):
     measured = (delta.abs() if norm == "linf" else delta.norm(dim=1)) / 0.1
     stderr = measured.std() / measured.numel() ** 0.5
     assert abs(measured.mean() - mean) < 4 * stderr
+
+
+@pytest.mark.parametrize(
+    ("norm", "eps", "size"), [("linf", "1e-7", 4), ("l2", "1e-6", 784), ("l2", "1e-5", 150528)]
+)
+def test_a_budget_that_rounding_eats_is_refused_in_float32_and_kept_in_float64(norm, eps, size):
+    x = torch.full((1, size), 0.5)
+    with pytest.raises(InputError, match="--dtype float64"):
+        Budget(eps, norm).check_resolved(x)
+    Budget(eps, norm).check_resolved(x.double())
+    Budget(0, norm).check_resolved(x)

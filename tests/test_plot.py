@@ -21,6 +21,7 @@ def drawn(*spectra, errors=0.1, **fields):
             result(
                 **{"budget": budget, "eigenvalues": np.array(values), "converged": True, **fields},
                 residuals=errors * np.abs(values),
+                zero_loss=0.0,
                 eigenvalues_sampling=0.1 * np.abs(values),
                 trace_sampling=1.0,
             )

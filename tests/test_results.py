@@ -30,6 +30,7 @@ def result(**fields) -> Sharpness:
         "inner_gap_stderr": NAN,
         "eigenvalues": np.array([math.pi, 0.0, -0.0, -1e300]),
         "residuals": np.array([1e-17, NAN, math.inf, 5e-324]),
+        "zero_loss": 0.25,
         "eigenvalues_sampling": np.array([0.1, NAN, 0.0, 2.0]),
         "converged": False,
         "which": "LA",

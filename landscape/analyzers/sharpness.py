@@ -30,6 +30,7 @@ class Sharpness:
     norm, attack: of the budget, and the inner maximiser
     loss, accuracy: L_eps(θ) and the share classified rightly, each with its standard error over the examples
     inner_gap: loss per example that a much stronger attack adds on a subset, with its standard error
+    zero_loss: share of the examples whose loss rounds to 0: the attack has no gradient there
     eigenvalues, residuals: (k,) descending, and ‖H v − λ v‖ of each; a true eigenvalue lies within it
     eigenvalues_sampling: (k,) standard error if the examples are a sample of more: that of the mean of
         vᵀ H_i v over the examples, to first order; NaN where torch has no forward derivative of the model
@@ -37,7 +38,8 @@ class Sharpness:
     trace, trace_stderr: tr H and its standard error; 0 where it is exact to rounding, NaN where not asked for
     trace_sampling: its standard error if the examples are a sample of more; NaN for a stochastic trace
     trace_method: "exact", "stochastic" or "none"; trace_note says of which kind, and why
-    passes: passes over the data: forward alone, forward and backward, Hessian products
+    passes: passes over the data: forward alone, forward and backward, Hessian products, the k passes of the
+        eigenvalues' sampling errors among the last; without those of the crosscheck
     seconds: wall time
     crosscheck: PyHessian's top eigenvalue and trace for the same Hessian, if asked for
     """
@@ -57,6 +59,7 @@ class Sharpness:
     accuracy_stderr: float
     inner_gap: float
     inner_gap_stderr: float
+    zero_loss: float
     eigenvalues: np.ndarray
     residuals: np.ndarray
     eigenvalues_sampling: np.ndarray
@@ -78,15 +81,20 @@ class Sharpness:
             "accuracy": percent(self.accuracy, self.accuracy_stderr),
             "inner gap": plus_minus(self.inner_gap, self.inner_gap_stderr),
         }
+        if self.eps and self.zero_loss:
+            rows["NO WORST CASE"] = f"{self.zero_loss:.0%} unseen"
         each = zip(self.eigenvalues, self.residuals, self.eigenvalues_sampling, strict=True)
         for i, (value, residual, sampling) in enumerate(each, 1):
             rows[f"eigenvalue {i}"] = plus_minus(value, residual) + _sampled(sampling)
         rows["converged"] = "yes" if self.converged else "NO"
-        rows["trace"] = plus_minus(self.trace, self.trace_stderr) + _sampled(self.trace_sampling)
+        unsampled = " (± ?)" if self.trace_method == "stochastic" else ""
+        rows["trace"] = plus_minus(self.trace, self.trace_stderr) + (
+            _sampled(self.trace_sampling) or unsampled
+        )
         rows["trace is"] = self.trace_method
         if self.crosscheck:
             told = self.crosscheck
-            rows["PyHessian eigenvalue 1"] = plus_minus(
+            rows["PyHessian largest |λ|"] = plus_minus(
                 told["pyhessian_eigenvalue"], told["pyhessian_residual"]
             )
             rows["PyHessian trace"] = plus_minus(told["pyhessian_trace"], told["pyhessian_trace_stderr"])
@@ -160,6 +168,7 @@ def sharpness(
         accuracy_stderr=point.accuracy_stderr,
         inner_gap=gap,
         inner_gap_stderr=gap_stderr,
+        zero_loss=(point.losses == 0).double().mean().item(),
         eigenvalues=spectrum.eigenvalues.cpu().numpy(),
         residuals=spectrum.residuals.cpu().numpy(),
         eigenvalues_sampling=sampling,
