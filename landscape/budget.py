@@ -67,7 +67,7 @@ class Budget:
         if 0 < self.eps < 10 * self._rounding(x):
             raise InputError(
                 f"eps = {text(self.eps)} under {self.norm} is lost in the rounding of {str(x.dtype)[6:]} "
-                f"inputs of {x[0].numel()} numbers; compute in float64 (--dtype float64), or give a larger eps"
+                f"inputs of {x[0].numel()} numbers; compute in float64 (--dtype float64) or give a larger eps"
             )
 
     def _rounding(self, x: Tensor) -> float:
