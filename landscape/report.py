@@ -26,20 +26,15 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
     print()
     print_table([["eps", *(r.budget for r in found.results)], *_merged([r.rows() for r in found.results])])
     print()
-    if legend := getattr(found.results[0], "LEGEND", "") if found.results else "":
-        print(textwrap.fill(legend, 110))
+    if found.results:
+        print(textwrap.fill(found.results[0].LEGEND, 110))
+    remarks: dict[str, list[str]] = {}
     for result in found.results:
-        if result.eps and result.zero_loss:
-            print(
-                f"at eps {result.budget} the loss of {result.zero_loss:.0%} of the examples rounds to 0: "
-                "the attack has no gradient there, and what it finds is no worst case"
-            )
-    notes: dict[str, list[str]] = {}
-    for result in found.results:
-        notes.setdefault(getattr(result, "trace_note", ""), []).append(result.budget)
-    for note, budgets in notes.items():
-        if note:
-            print(f"trace{f' at eps {chr(44).join(budgets)}' if len(notes) > 1 else ''}: {note}")
+        for remark in result.remarks():
+            remarks.setdefault(remark, []).append(result.budget)
+    for remark, budgets in remarks.items():
+        everywhere = len(budgets) == len(found.results)
+        print(remark if everywhere else f"at eps {','.join(budgets)}: {remark}")
     if not found.complete:
         print(f"INCOMPLETE: the run ended after {len(found.results)} of its {len(told['budgets'])} budgets")
     if output:

@@ -42,6 +42,8 @@ def test_examples_whose_loss_rounds_to_0_are_counted_and_told(checkpoint):
     assert "NO WORST CASE" not in plain.rows()
     assert saturated.zero_loss > 0.5
     assert saturated.rows()["NO WORST CASE"] == f"{saturated.zero_loss:.0%} unseen"
+    assert any("no worst case" in remark for remark in saturated.remarks())
+    assert not any("no worst case" in remark for remark in plain.remarks())
 
 
 @pytest.mark.parametrize(("examples", "told"), [(40, True), ("all", False), (None, False)])

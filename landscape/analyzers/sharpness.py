@@ -103,6 +103,16 @@ class Sharpness:
         rows["time"] = duration(self.seconds)
         return rows
 
+    def remarks(self) -> list[str]:
+        """What a reader of the table must know besides, a sentence each."""
+        told = [f"trace: {self.trace_note}"]
+        if self.eps and self.zero_loss:
+            told.append(
+                f"the loss of {self.zero_loss:.0%} of the examples rounds to 0: the attack has no gradient "
+                "there, and what it finds is no worst case"
+            )
+        return told
+
 
 @register("analyzer")
 def sharpness(
