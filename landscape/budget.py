@@ -77,6 +77,10 @@ class Budget:
         coordinates = x[0].numel() if self.norm == "l2" else 1
         return math.sqrt(coordinates) * torch.finfo(x.dtype).eps / 2
 
+    def size(self, step: Tensor) -> Tensor:
+        """The norm of each example's step (B, …), (B,)."""
+        return step.flatten(1).abs().amax(dim=1) if self.norm == "linf" else step.flatten(1).norm(dim=1)
+
     def steepest(self, gradient: Tensor) -> Tensor:
         """The direction of unit norm along which each example's loss rises fastest; 0 where it is flat."""
         if self.norm == "linf":

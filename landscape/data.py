@@ -120,6 +120,13 @@ class Data:
             for first in range(start, stop, batch_size):
                 yield slice(first, min(first + batch_size, stop))
 
+    def groups(self, most: int) -> np.ndarray:
+        """The number of examples (G,) in each group of chunks, chunk i being of group i mod G ≤ most."""
+        chunks = -(-len(self) // CHUNK)
+        sizes = np.full(chunks, CHUNK)
+        sizes[-1] = len(self) - CHUNK * (chunks - 1)
+        return np.bincount(np.arange(chunks) % min(most, chunks), weights=sizes)
+
     def inputs(self, rows: slice, like: Tensor) -> tuple[Tensor, Tensor]:
         """(x, y) of some rows, x in [0, 1] with the type and device of `like`, images channels-last."""
         x = self.x[rows].to(like.device)
@@ -129,13 +136,22 @@ class Data:
         return x, self.y[rows].to(like.device)
 
 
-def total(function: Callable[[slice], Tensor], data: Data, batch_size: int = CHUNK) -> Tensor:
-    """Σ over the data of function(rows), a function that sums over its rows; chunks are added in float64."""
+def total(
+    function: Callable[[slice], Tensor], data: Data, batch_size: int = CHUNK, groups: int | None = None
+) -> Tensor:
+    """Σ over the data of function(rows), a function that sums over its rows; chunks are added in float64.
+
+    groups: where given, one sum for each group of examples (G, …), chunk i being of group i mod G; no more
+        groups than chunks
+    """
     if batch_size < 1:
         raise InputError(f"batch size {batch_size} is not possible; give at least 1")
+    count = len(data.groups(groups or 1))
     result: Tensor | None = None
     for rows in data.chunks(batch_size):
         part = function(rows).detach()
-        result = part.double() if result is None else result.add_(part)
+        if result is None:
+            result = torch.zeros(count, *part.shape, dtype=torch.float64, device=part.device)
+        result[rows.start // CHUNK % count] += part
     assert result is not None
-    return result
+    return result if groups else result[0]

@@ -36,6 +36,11 @@ def two_digits(error: float) -> str:
     return f"{error:.{decimals}f}" if decimals <= DIGITS else f"{error:.1e}"
 
 
+def sampled(error: float) -> str:
+    """A sampling error, in brackets behind the others; nothing where there is none."""
+    return f" (± {two_digits(error)})" if math.isfinite(error) else ""
+
+
 def percent(share: float, error: float) -> str:
     """A share with its standard error: 78.2 ± 1.3 %."""
     return f"{plus_minus(100 * share, 100 * error)} %"

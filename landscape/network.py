@@ -21,13 +21,20 @@ class Network:
 
     module: any nn.Module that maps a batch of inputs to logits, each example by itself
     dtype, device: of θ and of all computation
+    name: where the weights come from
     """
 
     def __init__(
-        self, module: nn.Module, *, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+        self,
+        module: nn.Module,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+        name: str = "unnamed",
     ) -> None:
         if dtype not in (torch.float32, torch.float64):
             raise InputError(f"dtype {dtype} is too coarse for curvature; use float32 or float64")
+        self.name = name
         self.module = copy.deepcopy(module).to(device, dtype).eval()
         parameters = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         if not parameters:

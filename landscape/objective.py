@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -33,6 +33,8 @@ Watch = Callable[[str, int, int], None]
 """Told of progress: the stage, how much of it is done, and of how much."""
 
 GAP_EXAMPLES = 64
+GROUPS = 8
+"""Groups of examples that sampling errors are told from."""
 CLEAN, DEFAULT = Budget(0), PGD()
 REFERENCE = PGD(steps=100, restarts=3, seed=2**32)  # a seed that the command line does not give
 """The much stronger attack that the inner gap is measured with: 15 times the gradients of the default, other
@@ -70,6 +72,12 @@ class Objective:
         """The point θ (P,) of the landscape, by default the network's own."""
         return Point(self, self.network.theta if theta is None else theta)
 
+    def but(self, **changes: Any) -> Objective:
+        """This objective with other fields; its passes count as this one's."""
+        found = replace(self, **changes)
+        object.__setattr__(found, "work", self.work)
+        return found
+
     def under(self, budget: Budget, attack: Attack | None = None) -> Objective:
         """The same network and data under another budget, and its own count of passes."""
         return replace(self, budget=budget, attack=attack or self.attack)
@@ -104,7 +112,7 @@ class Point:
 
     def frozen(self) -> Point:
         """The same θ on the landscape of this point's own perturbed data, which is attacked no more."""
-        return replace(self.objective, data=self.perturbed, budget=Budget(0)).at(self.theta)
+        return self.objective.but(data=self.perturbed, budget=CLEAN).at(self.theta)
 
     @cached_property
     def parts(self) -> list[Tensor]:
@@ -135,27 +143,33 @@ class Point:
         return self.perturbed.x - data.inputs(slice(None), self.theta)[0]
 
     @cached_property
-    def _evaluation(self) -> tuple[Tensor, Tensor]:
-        losses, correct = [], []
+    def logits(self) -> Tensor:
+        """The network's outputs (n, C) on the perturbed data; a gradient leaves them at no extra pass."""
         o = self.objective
+        found = []
         with torch.no_grad(), exact_arithmetic():
             for rows in self.perturbed.chunks(o.batch_size):
-                x, y = self.perturbed.inputs(rows, self.theta)
-                logits = o.network(self.parts, x)
-                losses.append(o.loss(logits, y).double())
-                correct.append(logits.argmax(dim=1) == y)
-                o.work["forward"] += len(y)
-        return torch.cat(losses), torch.cat(correct)
+                found.append(o.network(self.parts, self.perturbed.inputs(rows, self.theta)[0]))
+                o.work["forward"] += len(found[-1])
+        return torch.cat(found)
 
-    @property
+    @cached_property
     def losses(self) -> Tensor:
         """The loss of each example (n,), float64."""
-        return self._evaluation[0]
+        chunks = list(self.perturbed.chunks(self.objective.batch_size))
+        labels = self.perturbed.y.to(self.theta.device)
+        with torch.no_grad():
+            return torch.cat([self.objective.loss(self.logits[r], labels[r]).double() for r in chunks])
+
+    @property
+    def predicted(self) -> Tensor:
+        """The class that each example is taken for (n,), int64."""
+        return self.logits.argmax(dim=1)
 
     @property
     def correct(self) -> Tensor:
         """Whether each example is classified rightly (n,), bool."""
-        return self._evaluation[1]
+        return self.predicted == self.perturbed.y.to(self.theta.device)
 
     @property
     def value(self) -> float:
@@ -180,15 +194,25 @@ class Point:
     @cached_property
     def gradient(self) -> Tensor:
         """∇L_eps(θ) (P,), the perturbed data held fixed (Danskin's theorem)."""
+        return (self.gradient_groups(1)[0] / len(self.objective.data)).to(self.theta)
+
+    def gradient_groups(self, groups: int = GROUPS) -> Tensor:
+        """The gradient of the summed loss of each group of examples (G, P), float64; see `Data.groups`.
+
+        Their sum over n is the gradient, which is kept; how they differ tells its sampling error.
+        """
         o = self.objective
         leaves = self.leaves()
+        logits: list[Tensor] = []
 
         def chunk(rows: slice) -> Tensor:
-            return flat(self.first_derivatives(rows, leaves, create_graph=False), leaves)
+            return flat(self.first_derivatives(rows, leaves, create_graph=False, logits=logits), leaves)
 
         with exact_arithmetic():
-            summed = total(chunk, self.perturbed, o.batch_size)
-        return (summed / len(o.data)).to(self.theta)
+            summed = total(chunk, self.perturbed, o.batch_size, groups)
+        self.__dict__.setdefault("logits", torch.cat(logits))
+        self.__dict__.setdefault("gradient", (summed.sum(dim=0) / len(o.data)).to(self.theta))
+        return summed
 
     @cached_property
     def hessian(self) -> Hessian:
@@ -203,7 +227,11 @@ class Point:
 
     @cached_property
     def inner_gap(self) -> tuple[float, float]:
-        """How much loss a much stronger attack adds per example, and its standard error, on 64 examples.
+        """How much loss a much stronger attack adds per example, and its standard error, on 64 examples."""
+        return self.gap(GAP_EXAMPLES)
+
+    def gap(self, examples: int) -> tuple[float, float]:
+        """The inner gap and its standard error on this many examples, spaced evenly.
 
         The reference is PGD with 100 steps and 3 restarts from other starts, or the point's own perturbed
         input where that is worse. It bounds the shortfall of this attack from below, for the reference may
@@ -213,12 +241,9 @@ class Point:
         if o.budget.eps == 0:
             return 0.0, 0.0
         n = len(o.data)
-        few = o.data[torch.linspace(0, n - 1, min(n, GAP_EXAMPLES)).round().long()]
-        ours = self.losses[torch.linspace(0, n - 1, min(n, GAP_EXAMPLES)).round().long()]
-        strong = replace(o, data=few, attack=REFERENCE)
-        gaps = (strong.at(self.theta).losses - ours).clamp_min(0.0)
-        for name, count in strong.work.items():
-            o.work[name] += count
+        few = torch.linspace(0, n - 1, min(n, examples)).round().long()
+        strong = o.but(data=o.data[few], attack=REFERENCE).at(self.theta)
+        gaps = (strong.losses - self.losses[few]).clamp_min(0.0)
         return gaps.mean().item(), gaps.std().item() / math.sqrt(len(few)) if len(few) > 1 else math.nan
 
     def leaves(self) -> list[Tensor]:
@@ -228,12 +253,18 @@ class Point:
         ]
 
     def first_derivatives(
-        self, rows: slice, leaves: list[Tensor], create_graph: bool
+        self, rows: slice, leaves: list[Tensor], create_graph: bool, logits: list[Tensor] | None = None
     ) -> tuple[Tensor | None, ...]:
-        """The gradient of the summed loss of some rows of the perturbed data; None for unused parameters."""
+        """The gradient of the summed loss of some rows of the perturbed data; None for unused parameters.
+
+        logits: takes the network's outputs for these rows
+        """
         x, y = self.perturbed.inputs(rows, self.theta)
         with torch.enable_grad():
-            loss = self.objective.losses(leaves, x, y).sum()
+            outputs = self.objective.network(leaves, x)
+            if logits is not None:
+                logits.append(outputs.detach())
+            loss = self.objective.loss(outputs, y).sum()
             if not loss.requires_grad:
                 return (None,) * len(leaves)
             found = torch.autograd.grad(loss, leaves, create_graph=create_graph, allow_unused=True)

@@ -9,10 +9,10 @@ import landscape
 
 ROOT = Path(landscape.__file__).parent
 FLOORS = {
-    1: "budget data network losses results registry files format errors progress _version",
+    1: "budget data sampling fit network losses results registry files format errors log progress _version",
     2: "attacks linalg models datasets",
-    3: "objective hessian checkpoints squares",
-    4: "analyzers crosscheck affine",
+    3: "objective hessian checkpoints squares per_example",
+    4: "analyzers crosscheck affine directions",
     5: "runs subjects plot training report",
     6: "cli",
 }

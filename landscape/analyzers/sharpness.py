@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from landscape.errors import InputError, NumericalError
-from landscape.format import duration, percent, plus_minus, two_digits
+from landscape.format import duration, percent, plus_minus, sampled
 from landscape.registry import register
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Sharpness:
         eigenvalues' sampling errors among the last; without those of the crosscheck
     seconds: wall time
     crosscheck: PyHessian's top eigenvalue and trace for the same Hessian, if asked for
+    vectors: (P, k) float32, the eigenvectors in the columns, if asked for; in the file, not in the JSON
     """
 
     LEGEND: ClassVar[str] = (
@@ -73,6 +74,7 @@ class Sharpness:
     passes: dict[str, float]
     seconds: float
     crosscheck: dict[str, Any] | None = None
+    vectors: np.ndarray | None = field(default=None, metadata={"json": False})
 
     def rows(self) -> dict[str, str]:
         """What a table of results shows of it, by the name of the row."""
@@ -85,11 +87,11 @@ class Sharpness:
             rows["NO WORST CASE"] = f"{self.zero_loss:.0%} unseen"
         each = zip(self.eigenvalues, self.residuals, self.eigenvalues_sampling, strict=True)
         for i, (value, residual, sampling) in enumerate(each, 1):
-            rows[f"eigenvalue {i}"] = plus_minus(value, residual) + _sampled(sampling)
+            rows[f"eigenvalue {i}"] = plus_minus(value, residual) + sampled(sampling)
         rows["converged"] = "yes" if self.converged else "NO"
         unsampled = " (± ?)" if self.trace_method == "stochastic" else ""
         rows["trace"] = plus_minus(self.trace, self.trace_stderr) + (
-            _sampled(self.trace_sampling) or unsampled
+            sampled(self.trace_sampling) or unsampled
         )
         rows["trace is"] = self.trace_method
         if self.crosscheck:
@@ -123,6 +125,7 @@ def sharpness(
     tol: float = 1e-3,
     trace: Literal["auto", "exact", "stochastic", "none"] = "auto",
     crosscheck: bool = False,
+    vectors: bool = False,
     seed: int = 0,
 ) -> Sharpness:
     """Extreme Hessian eigenvalues and the trace, with errors.
@@ -135,6 +138,7 @@ def sharpness(
     tol: residual to reach, relative to the eigenvalue
     trace: exact for piecewise affine nets, stochastic, or auto: exact where it is possible
     crosscheck: run PyHessian on the same perturbed examples beside it
+    vectors: keep the eigenvectors in FILE.h5, as directions for other commands: FILE.h5:sharpness_0/vectors:0
     """
     from landscape.linalg.eigen import check_request, eigsh
 
@@ -192,11 +196,8 @@ def sharpness(
         passes={name: round(count, 3) for name, count in objective.passes.items()},
         seconds=time.perf_counter() - start,
         crosscheck=check,
+        vectors=spectrum.vectors.float().cpu().numpy() if vectors else None,
     )
-
-
-def _sampled(error: float) -> str:
-    return f" (± {two_digits(error)})" if math.isfinite(error) else ""
 
 
 def _sampling(point: Point, spectrum: Spectrum) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Protocol
 
@@ -24,6 +25,18 @@ class Attack(Protocol):
         What comes out for an example depends on that example, its index and the attack's own fields alone.
         """
         ...
+
+
+SEEDS = 2**32
+"""The seeds that a command line can give; those beyond are for comparisons."""
+
+
+def reseeded(attack: Attack) -> Attack | None:
+    """The attack from other random starts, those of no seed that a user gives; None where it has none."""
+    seed = getattr(attack, "seed", None)
+    if seed is None or not dataclasses.is_dataclass(attack):
+        return None
+    return dataclasses.replace(attack, seed=seed + 2 * SEEDS)  # type: ignore[type-var]
 
 
 def ascent(losses: Losses, x: Tensor) -> tuple[Tensor, Tensor]:

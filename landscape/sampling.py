@@ -1,0 +1,52 @@
+"""How sure a number is that was computed from sums over examples: the jackknife over groups of them.
+
+Norms, distances and cosines of gradients are functions of inner products of means over the examples. With
+the sums a_g, b_g of G groups of examples, ⟨ā, b̄⟩ = Σ_gh M_gh / n² for the Gram matrix M_gh = ⟨a_g, b_h⟩:
+leaving a group out costs nothing once the Gram matrices are there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Statistic = Callable[..., float | np.ndarray]
+
+
+def jackknife(statistic: Statistic, *grams: np.ndarray, sizes: np.ndarray) -> tuple[Any, Any]:
+    """A function of inner products of means, and its standard error if the examples are a sample of more.
+
+    Delete-one-group jackknife: (G − 1)/G times the sum of squared deviations of the values without a group
+    from their mean. With G groups it is itself known to about 1/√(2(G − 1)): 27 % for 8. NaN for one group.
+
+    statistic: takes the inner products, one array (…) for each Gram matrix; returns an array or a number
+    grams: (…, G, G) inner products of the groups' sums, each group summed over its examples
+    sizes: (G,) examples in each group
+    """
+    groups = len(sizes)
+    everything = np.arange(groups)
+
+    def of(kept: np.ndarray) -> np.ndarray:
+        n = sizes[kept].sum()
+        return np.asarray(statistic(*(g[..., kept[:, None], kept].sum(axis=(-2, -1)) / n**2 for g in grams)))
+
+    value = of(everything)
+    if groups < 2:
+        return value[()], np.full(value.shape, math.nan)[()]
+    left = np.stack([of(np.delete(everything, g)) for g in everything])
+    error = np.sqrt((groups - 1) / groups * ((left - left.mean(axis=0)) ** 2).sum(axis=0))
+    return value[()], error[()]
+
+
+def beyond(gram: np.ndarray, sizes: np.ndarray) -> Any:
+    """⟨E a, E b⟩ of the source that the examples come from, without bias; NaN for one group.
+
+    The inner product of two means over the same n examples exceeds it by their covariance over n. That of
+    different groups does not: Σ_{g≠h} M_gh / Σ_{g≠h} n_g n_h.
+    """
+    pairs = sizes.sum() ** 2 - (sizes**2).sum()
+    across = gram.sum(axis=(-2, -1)) - np.trace(gram, axis1=-2, axis2=-1)
+    return across / pairs if pairs else np.full(np.shape(across), math.nan)[()]
