@@ -165,6 +165,7 @@ BUDGET_OPTIONS = [
 ]
 OUTPUT_OPTIONS = [
     click.option("-o", "--output", metavar="FILE.h5", help="write the results and how they came about"),
+    click.option("--figure", metavar="FIG.pdf", help="draw the results: .pdf, .png or .svg"),
     click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout, and nothing else there"),
     click.option("--quiet", is_flag=True, help="no progress"),
 ]
@@ -194,23 +195,34 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
         "--attack", default="pgd:steps=20", show_default=True, metavar="SPEC", help="inner maximiser"
     )
 
+    _, most = registry.points(function)
+    several = {1: "CKPT", 2: "CKPT [CKPT]"}.get(most or 0, "CKPT [CKPT …]")
+
     @options(
-        [click.argument("checkpoint", metavar="CKPT")],
+        [click.argument("checkpoint", nargs=1 if most == 1 else -1, required=True, metavar=several)],
         BUDGET_OPTIONS,
         own,
         [attack],
         SUBJECT_OPTIONS,
         OUTPUT_OPTIONS,
     )
-    def command(checkpoint: str, as_json: bool, quiet: bool, eps: str, norm: Any, **given: Any) -> None:
+    def command(
+        checkpoint: Any, as_json: bool, quiet: bool, eps: str, norm: Any, figure: str | None, **given: Any
+    ) -> None:
         from landscape.budget import budgets
 
         wanted = budgets(eps, norm)  # before torch takes its seconds to import
+        if figure:
+            from landscape import plot as drawing
+
+            drawing.check_format(figure)
         from landscape import runs
         from landscape.progress import progress
         from landscape.results import Run
 
         found = Run(name, {})
+        if figure:
+            runs.check_writable(figure)
         try:
             # What code of the user's own prints goes to stderr: stdout is for the report alone.
             with progress(quiet) as watch, redirect_stdout(sys.stderr):
@@ -220,6 +232,10 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
                 from landscape.report import print_run
 
                 print_run(found, as_json, given["output"])
+        if figure:
+            drawing.save(drawing.figure([found]), figure)
+            if not as_json:
+                print(f"wrote {figure}")
 
     prose = re.split(r"\n\s*\n(?=\w+: )", text)[0]
     return click.command(name, help=prose, context_settings=CONTEXT)(command)
@@ -258,6 +274,10 @@ def _option(parameter: inspect.Parameter, told: dict[str, str], names: dict[str,
 @click.option(
     "-o", "--output", required=True, metavar="CKPT", help="the checkpoint, written after every epoch"
 )
+@click.option("--log", metavar="FILE.h5", help="what each mini-batch saw  [default: CKPT, ending in .h5]")
+@click.option(
+    "--keep", type=int, metavar="N", help="keep every N-th epoch, and the weights at first, as CKPT-epochN"
+)
 @click.option("--epochs", type=int, default=10, show_default=True)
 @click.option("--steps", type=int, default=10, show_default=True, help="of PGD on every mini-batch")
 @click.option("--optimizer", type=click.Choice(["adam", "sgd"]), default="adam", show_default=True)
@@ -272,10 +292,11 @@ def _option(parameter: inspect.Parameter, told: dict[str, str], names: dict[str,
 )
 @click.option("--quiet", is_flag=True, help="no progress")
 def train(as_json: bool, quiet: bool, eps: str, norm: Any, **given: Any) -> None:
-    """Train a model under a budget; write its checkpoint.
+    """Train a model under a budget; write its checkpoint and log.
 
     MODEL is one of `landscape list models`, such as lenet:width=4. The checkpoint says how it was made,
-    and is enough for every other command.
+    and is enough for every other command. The log holds gradient norm, error, loss and distance from the
+    initial weights for the first and the last 2,000 mini-batches, for `landscape show` and `plot`.
     """
     from landscape.budget import budgets
 
@@ -296,6 +317,7 @@ def train(as_json: bool, quiet: bool, eps: str, norm: Any, **given: Any) -> None
 
         print_metadata(metadata)
         print(f"wrote {given['output']}")
+        print(f"wrote {runs.log_path(given['output'], given['log'])}")
 
 
 @landscape.command()

@@ -94,6 +94,19 @@ def make(kind: str, spec: str, **defaults: Any) -> Any:
         raise InputError(f"{kind} {spec} cannot be made: {told}; give other options") from error
 
 
+def points(analyzer: Callable) -> tuple[int, int | None]:
+    """How many checkpoints an analyzer looks at, at least and at most: one for each positional argument.
+
+    One of type Sequence[Point] takes any number.
+    """
+    positional = [
+        p for p in inspect.signature(analyzer).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    if str(positional[0].annotation).startswith("Sequence"):
+        return 1, None
+    return sum(p.default is p.empty for p in positional), len(positional)
+
+
 def options(kind: str, name: str) -> dict[str, Any]:
     """The options that a named thing takes, with their defaults."""
     parameters = inspect.signature(find(kind, name)).parameters.values()

@@ -16,7 +16,8 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
         return
     told = found.provenance
     checkpoint, data = told["checkpoint"], told["data"]
-    print(f"checkpoint  {checkpoint['path']}  ({checkpoint['format']}, sha256 {checkpoint['sha256'][:12]})")
+    for each in told.get("checkpoints", [checkpoint]):
+        print(f"checkpoint  {each['path']}  ({each['format']}, sha256 {each['sha256'][:12]})")
     print(f"model       {checkpoint['model']}, {checkpoint['parameters']:,} parameters")
     print(f"data        {data['name']}, {data['split']}, {data['examples']:,} of {data['of']:,} examples")
     norm = found.results[0].norm if found.results else ""
@@ -24,26 +25,45 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
     for note in told["notes"]:
         print(f"note        {note}")
     print()
-    print_table([["eps", *(r.budget for r in found.results)], *_merged([r.rows() for r in found.results])])
-    print()
+    for heading, results in _sections(found.results).items():
+        if heading:
+            print(heading)
+        print_table(_table(results))
+        print()
     if found.results:
         print(textwrap.fill(found.results[0].LEGEND, 110))
-    remarks: dict[str, list[str]] = {}
+    remarks: dict[str, dict[str, None]] = {}
     for result in found.results:
         for remark in result.remarks():
-            remarks.setdefault(remark, []).append(result.budget)
-    for remark, budgets in remarks.items():
-        everywhere = len(budgets) == len(found.results)
-        print(remark if everywhere else f"at eps {','.join(budgets)}: {remark}")
-    if not found.complete:
-        print(f"INCOMPLETE: the run ended after {len(found.results)} of its {len(told['budgets'])} budgets")
+            remarks.setdefault(remark, {})[result.budget] = None
+    budgets = {result.budget for result in found.results}
+    for remark, where in remarks.items():
+        print(remark if set(where) == budgets else f"at eps {','.join(where)}: {remark}")
+    if not found.complete and found.kind != "training":  # whose remarks tell
+        count, done = len(found.results), len(budgets)
+        many = f"after {count} results, within budget" if count > done else "after"
+        print(f"INCOMPLETE: the run ended {many} {done} of its {len(told['budgets'])} budgets")
     if output:
         print(f"in {output}")
 
 
-def _merged(columns: list[dict[str, str]]) -> list[list[str]]:
-    names = dict.fromkeys(name for column in columns for name in column)
-    return [[name, *(column.get(name, "") for column in columns)] for name in names]
+def _sections(results: list[Any]) -> dict[str, list[Any]]:
+    """Results by the heading of the table that they stand in, such as a direction."""
+    found: dict[str, list[Any]] = {}
+    for result in results:
+        found.setdefault(getattr(result, "heading", ""), []).append(result)
+    return found
+
+
+def _table(results: list[Any]) -> list[list[str]]:
+    """A column for each budget; or a line for each result, where their class says what it begins with."""
+    cells = [result.rows() for result in results]
+    names = list(dict.fromkeys(name for column in cells for name in column))
+    if label := getattr(results[0], "LINE", ""):
+        each = zip(results, cells, strict=True)
+        return [[label, *names], *([result.line, *(c.get(n, "") for n in names)] for result, c in each)]
+    lines = [[name, *(c.get(name, "") for c in cells)] for name in names]
+    return [["eps", *(r.budget for r in results)], *[line for line in lines if any(line[1:])]]
 
 
 def print_table(rows: list[list[str]]) -> None:

@@ -27,6 +27,7 @@ from landscape import registry
 from landscape._version import __version__
 from landscape.errors import InputError
 from landscape.files import atomic
+from landscape.log import Training
 
 SCHEMA = 1
 
@@ -35,7 +36,7 @@ SCHEMA = 1
 class Run:
     """The results of one analyzer for one checkpoint, one for each budget, and how they came about.
 
-    kind: the analyzer's name
+    kind: the analyzer's name, or "training"
     results: its Results, in the order of the budgets
     provenance: everything needed to make them again, as plain values
     complete: whether every budget asked for is in it
@@ -48,7 +49,7 @@ class Run:
 
     def plain(self) -> dict[str, Any]:
         """The run as JSON values; what was not computed is null."""
-        keep = ("checkpoint", "data")
+        keep = ("checkpoint", "checkpoints", "data")
         told = {key: plain(self.provenance[key]) for key in keep if key in self.provenance}
         results = [plain(result) for result in self.results]
         return {"kind": self.kind, **told, "complete": self.complete, "results": results}
@@ -57,7 +58,8 @@ class Run:
 def plain(value: Any) -> Any:
     """A value as JSON knows it: dataclasses and arrays become objects and lists, NaN and infinity null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        named = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = [f for f in dataclasses.fields(value) if f.metadata.get("json", True)]
+        named = {f.name: plain(getattr(value, f.name)) for f in fields}
         return {
             name: kept for name, kept in named.items() if kept is not None or name not in _optional(value)
         }
@@ -151,9 +153,13 @@ def load(path: str | os.PathLike[str]) -> Run:
 
 
 def result_of(kind: str) -> type:
-    """The dataclass of an analyzer's results: what its function is annotated to return."""
+    """The dataclass of a training, or of an analyzer's results: what its function is annotated to return."""
+    if kind == "training":
+        return Training
     function = registry.find("analyzer", kind)
     returns = function.__annotations__["return"]
+    if isinstance(returns, str):
+        returns = returns.removeprefix("Iterator[").removesuffix("]")
     return getattr(sys.modules[function.__module__], returns) if isinstance(returns, str) else returns
 
 

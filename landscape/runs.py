@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 import os
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,16 +26,39 @@ from landscape.checkpoints.write import save as save_checkpoint
 from landscape.data import CHUNK
 from landscape.datasets import source
 from landscape.errors import DataError, InputError, NumericalError
-from landscape.objective import Objective, Watch
+from landscape.log import Log
+from landscape.objective import Objective, Point, Watch
 from landscape.results import Run
-from landscape.subjects import subject, users_code
+from landscape.subjects import Subject, beside, subject, users_code
 from landscape.training import Epoch, Recipe, evaluate
 from landscape.training import train as train_module
+
+NEED_A_BUDGET = ("perturbation",)
+"""Analyzers of the perturbations themselves, of which eps = 0 has none."""
+
+
+class _Points(Sequence[Point]):
+    """The points of one objective at several checkpoints, each read when it is asked for."""
+
+    def __init__(
+        self, first: Subject, paths: list[str | os.PathLike[str]], model: str | None, objective: Objective
+    ) -> None:
+        self.first, self.paths, self.model, self.objective = first, paths, model, objective
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: Any) -> Any:
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        if place % len(self) == 0:
+            return self.objective.at()
+        return replace(self.objective, network=beside(self.first, self.paths[place], self.model).network).at()
 
 
 def measure(
     analyzer: str,
-    checkpoint: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     eps: str | list[Budget] = "0",
     *,
     norm: Norm = "linf",
@@ -54,8 +80,9 @@ def measure(
     """Run an analyzer at a checkpoint under each of several budgets, on the same data and random starts.
 
     analyzer: its name, such as "sharpness"; options: its own keyword arguments
+    checkpoint: one, or as many as the analyzer compares, in their order
     eps: a list such as "0,2/255,8/255", or Budgets
-    output: HDF5 file, published whole after every budget, so that what is done is never lost
+    output: HDF5 file, published whole after every result, so that what is done is never lost
     told: a Run to fill, for callers that want what is there when the work is interrupted
     The other arguments are those of `subject`. NumericalError is raised after the results so far are written.
     """
@@ -64,13 +91,17 @@ def measure(
     if seed < 0:
         raise InputError(f"seed {seed} is negative; give 0 or more")
     if output is not None:
-        check_writable(output)
-        old = Path(output)
-        if old.is_file() and old.stat().st_size and not h5py.is_hdf5(old):
-            raise InputError(f"{output} is there, and is no result file to write over; choose another name")
+        check_result_file(output)
+    if analyzer in NEED_A_BUDGET and not all(budget.eps for budget in wanted):
+        raise InputError(f"eps = 0 has no perturbation for {analyzer} to look at; give budgets above 0")
+    paths = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else list(checkpoint)
+    least, most = registry.points(function)
+    if not least <= len(paths) <= (most or len(paths)):
+        allowed = {1: "one"}.get(most or 0, f"{least} to {most}" if most else f"{least} or more")
+        raise InputError(f"{len(paths)} checkpoints were given; {analyzer} takes {allowed}")
     inner = registry.make("attack", attack, seed=seed)
     found = subject(
-        checkpoint,
+        paths[0],
         model=model,
         data=data,
         split=split,
@@ -93,6 +124,10 @@ def measure(
         dtype=dtype,
         seed=seed,
     )
+    if len(paths) > 1:
+        # Each is read once now: what does not fit is to be told before hours of work. One is held at a time.
+        subjects = (beside(found, path, model) if i else found for i, path in enumerate(paths))
+        run.provenance["checkpoints"] = [s.describe()["checkpoint"] | {"epoch": s.epoch} for s in subjects]
     if "seed" in inspect.signature(function).parameters:
         options = {**options, "seed": seed}
     objective = Objective(found.network, found.data, Budget(0), inner, batch_size=batch_size)
@@ -100,8 +135,14 @@ def measure(
     for place, budget in enumerate(wanted):
         each = _announce(watch, budget, place, len(wanted)) if watch else objective.watch
         try:
+            points = _Points(found, paths, model, replace(objective, budget=budget, watch=each))
             with users_code(found.model):
-                run.results.append(function(replace(objective, budget=budget, watch=each).at(), **options))
+                made = function(*([points] if most is None else points), **options)
+                for result in made if isinstance(made, Iterator) else [made]:
+                    run.results.append(result)
+                    run.provenance["seconds"] = time.perf_counter() - start
+                    if output is not None:
+                        results.save(run, output)
         except NumericalError as error:
             failure = error
             break
@@ -111,10 +152,10 @@ def measure(
             ) from error
         run.complete = place + 1 == len(wanted)
         run.provenance["seconds"] = time.perf_counter() - start
-        if output is not None:
+        if output is not None and run.complete:
             results.save(run, output)
     if failure is None and not all(getattr(result, "converged", True) for result in run.results):
-        failed = ", ".join(r.budget for r in run.results if not r.converged)
+        failed = ", ".join(dict.fromkeys(r.budget for r in run.results if not r.converged))
         failure = NumericalError(f"not converged at eps = {failed}; the residuals say how far it came")
     if failure is not None:
         written = f"; what there is was written to {output}" if output is not None and run.results else ""
@@ -127,6 +168,8 @@ def train(
     data: str,
     output: str | os.PathLike[str],
     *,
+    log: str | os.PathLike[str] | None = None,
+    keep: int | None = None,
     budget: Budget,
     epochs: int = 10,
     steps: int = 10,
@@ -139,11 +182,24 @@ def train(
     seed: int = 0,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """Train a named model and write its checkpoint after every epoch; the metadata that it then holds.
+    """Train a named model, write its checkpoint and log after every epoch; the metadata that it then holds.
 
     At the end the test split is evaluated, clean and under attacks stronger than the one trained with.
+
+    log: result file of the kind "training", by default beside the checkpoint: see `log_path`
+    keep: also keep the initial weights and those after every keep-th epoch: see `kept_path`
     """
     check_writable(output)
+    log_file = log_path(output, log)
+    if log_file.resolve() == Path(output).resolve():
+        raise InputError(f"{output} would be both the checkpoint and its log; give two names")
+    check_result_file(log_file)
+    if log is None and _kind(log_file) not in (None, "training"):  # nobody named it: it is not lost unasked
+        raise InputError(
+            f"{log_file}, where the log would go, holds results of the kind {_kind(log_file)}; give --log"
+        )
+    if keep is not None and keep < 1:
+        raise InputError(f"keep = {keep}: every keep-th epoch is kept, for a keep of at least 1")
     if registry.is_callable_spec(model):
         names = ", ".join(registry.named("model"))
         raise InputError(f"{model} is code of your own; what can be trained here are the models {names}")
@@ -188,22 +244,82 @@ def train(
         "versions": {"landscape": __version__, "torch": str(torch.__version__)},
     }
 
+    seen = Log()
+    start = time.perf_counter()
+    provenance = results.provenance(
+        data={**metadata["data"], "of": trained_on.total},
+        budgets=[text(budget.eps)],
+        notes=[],
+        training=metadata["training"],
+        attack=str(recipe.attack),
+        batch_size=batch_size,
+        device="cpu",
+        dtype="float32",
+        seed=seed,
+    )
+
+    def write(module: nn.Module) -> None:
+        save_checkpoint(output, module.state_dict(), metadata)
+        provenance["checkpoint"] = {
+            "path": str(output),
+            "sha256": hashlib.sha256(Path(output).read_bytes()).hexdigest(),
+            "format": "landscape",
+            "model": model,
+            "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        }
+        provenance["seconds"] = time.perf_counter() - start
+        found = seen.training(
+            eps=float(budget.eps),
+            budget=text(budget.eps),
+            norm=budget.norm,
+            attack=metadata["training"]["attack"],
+            steps_per_epoch=-(-len(trained_on) // batch_size),
+            batch_size=batch_size,
+            epochs=epochs,
+        )
+        complete = metadata["training"]["epochs"] == epochs
+        results.save(Run("training", provenance, [found], complete), log_file)
+
     def after(epoch: Epoch, module: nn.Module) -> None:
         metadata["training"]["epochs"] = epoch.epoch
         metadata["history"].append(vars(epoch))
-        save_checkpoint(output, module.state_dict(), metadata)
+        write(module)
+        if keep and epoch.epoch % keep == 0:
+            save_checkpoint(kept_path(output, epoch.epoch, epochs), module.state_dict(), metadata)
         if watch:
             watch(f"training, last loss {epoch.loss:.3f}", epoch.epoch, epochs)
 
     if watch:
         watch("training", 0, epochs)
-    module, _ = train_module(recipe, trained_on, progress=after)
+    if keep:
+        initial, _ = train_module(replace(recipe, epochs=0), trained_on)
+        save_checkpoint(kept_path(output, 0, epochs), initial.state_dict(), metadata)
+    module, _ = train_module(recipe, trained_on, log=seen, progress=after)
     metadata["metrics"] = evaluate(module, held_out, budget, watch=watch)
-    save_checkpoint(output, module.state_dict(), metadata)
+    write(module)
     if not math.isfinite(metadata["metrics"]["clean_loss"]):
         came = metadata["metrics"]["clean_loss"]
         raise NumericalError(f"the trained model's loss is {came}; train with a smaller lr than {lr}")
     return metadata
+
+
+def log_path(output: str | os.PathLike[str], log: str | os.PathLike[str] | None = None) -> Path:
+    """Where the log of a training goes: as told, or beside its checkpoint, mine.h5 of mine.pt."""
+    return Path(log) if log is not None else Path(output).with_name(f"{_split(output)[0]}.h5")
+
+
+def kept_path(output: str | os.PathLike[str], epoch: int, epochs: int) -> Path:
+    """Where an epoch of several is kept: mine-epoch05.pt of mine.pt, so that names have the epochs' order."""
+    stem, ending = _split(output)
+    return Path(output).with_name(f"{stem}-epoch{epoch:0{len(str(epochs))}}{ending}")
+
+
+def check_result_file(path: str | os.PathLike[str]) -> None:
+    """Raise before any work is done unless results can be written there, over older ones or none."""
+    check_writable(path)
+    old = Path(path)
+    if old.is_file() and old.stat().st_size and not h5py.is_hdf5(old):
+        raise InputError(f"{path} is there, and is no result file to write over; choose another name")
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -217,6 +333,19 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise InputError(
             f"{path} cannot be written: {error.strerror or error}; choose another place"
         ) from error
+
+
+def _split(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """A file's name and its ending: ("mine", ".pt"), and ("lenet_eps0.1", ""), where .1 is none."""
+    name = Path(path)
+    return (name.stem, name.suffix) if name.suffix[1:2].isalpha() else (name.name, "")
+
+
+def _kind(path: Path) -> str | None:
+    """What an HDF5 file says that it holds; None where it says nothing, or is not there."""
+    with suppress(OSError), h5py.File(path, "r") as file:
+        return file.attrs.get("kind")
+    return None
 
 
 def _announce(watch: Watch, budget: Budget, place: int, of: int) -> Watch:

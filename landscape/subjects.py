@@ -40,6 +40,12 @@ class Subject:
     data: Data
     notes: tuple[str, ...] = ()
 
+    @property
+    def epoch(self) -> int | None:
+        """Epochs of training behind the checkpoint, where it says so."""
+        told = self.checkpoint.metadata.get("training", {}).get("epochs")
+        return told if isinstance(told, int) else None
+
     def describe(self) -> dict[str, dict[str, Any]]:
         """The entries "checkpoint" and "data" of every report."""
         return {
@@ -81,11 +87,34 @@ def subject(
     target = _device(device)
     file = read(checkpoint)
     module, spec, note = load_model(file, model)
-    network = Network(module, dtype=DTYPES[dtype], device=target)
+    network = Network(module, dtype=DTYPES[dtype], device=target, name=str(file.path))
     found, notes = _data(file, data, split, examples, data_dir, seed)
     with users_code(spec):
         network.check(found.inputs(slice(0, 4), network.theta)[0], found.classes)
     return Subject(file, spec, network, found, (*file.notes, f"weights: {note}", *notes))
+
+
+def beside(first: Subject, checkpoint: str | os.PathLike[str], model: str | None = None) -> Subject:
+    """Another checkpoint to compare with a first, on the same data; its parameters must have the same shapes.
+
+    Its model is as it says itself, or as told, or else that of the first. InputError where they differ.
+    """
+    file = read(checkpoint)
+    spec = model or file.metadata.get("model") or first.model
+    path, shapes = first.checkpoint.path, (first.network.names, first.network.shapes)
+    try:
+        module, spec, note = load_model(file, spec)
+        dtype, device = first.network.theta.dtype, first.network.theta.device
+        network = Network(module, dtype=dtype, device=device, name=str(file.path))
+    except CheckpointError as error:
+        raise InputError(f"{file.path} cannot be compared with {path}: {error}") from error
+    if (network.names, network.shapes) != shapes:
+        raise InputError(
+            f"{file.path} ({spec}, {len(network):,} parameters) and {path} ({first.model}, "
+            f"{len(first.network):,} parameters) have parameters of different shapes; compare checkpoints of "
+            "one model"
+        )
+    return Subject(file, spec, network, first.data, (*file.notes, f"weights: {note}"))
 
 
 def load_model(file: Checkpoint, model: str | None = None) -> tuple[nn.Module, str, str]:

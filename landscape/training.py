@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from landscape.attacks.pgd import PGD
 from landscape.budget import Budget, text
 from landscape.data import Data
 from landscape.errors import InputError, NumericalError
+from landscape.log import Log
 from landscape.losses import cross_entropy
 from landscape.network import Network
 from landscape.objective import REFERENCE, Objective, Watch
@@ -68,10 +69,15 @@ class Epoch:
 
 
 def train(
-    recipe: Recipe, data: Data, *, progress: Callable[[Epoch, nn.Module], None] | None = None
+    recipe: Recipe,
+    data: Data,
+    *,
+    log: Log | None = None,
+    progress: Callable[[Epoch, nn.Module], None] | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:
     """The trained module and its epochs. The same recipe, data and machine give the same weights.
 
+    log: takes in every mini-batch, at no further pass and with no effect on the weights
     progress: called after each epoch with what it saw and the module as it stands
     """
     with torch.random.fork_rng():  # initial weights and dropout draw from torch's global generator
@@ -80,9 +86,10 @@ def train(
         optimizer = _optimizer(recipe, module)
         Network(module).check(data.inputs(slice(0, 2), torch.zeros(1))[0], data.classes)
         module.to(memory_format=torch.channels_last)
+        initial = [parameter.detach().clone() for parameter in module.parameters()]
         epochs = []
         for number in range(1, recipe.epochs + 1):
-            epochs.append(_epoch(recipe, module, optimizer, data, number))
+            epochs.append(_epoch(recipe, module, optimizer, data, number, initial, log))
             if progress:
                 progress(epochs[-1], module)
     return module.eval(), epochs
@@ -125,7 +132,13 @@ def evaluate(
 
 
 def _epoch(
-    recipe: Recipe, module: nn.Module, optimizer: torch.optim.Optimizer, data: Data, number: int
+    recipe: Recipe,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: Data,
+    number: int,
+    initial: list[Tensor],
+    log: Log | None,
 ) -> Epoch:
     order = torch.from_numpy(
         np.random.Generator(np.random.Philox(key=[recipe.seed, number])).permutation(len(data))
@@ -141,9 +154,17 @@ def _epoch(
         mean = cross_entropy(logits, y).mean()
         optimizer.zero_grad()
         mean.backward()
+        right = (logits.argmax(dim=1) == y).sum().item()
+        if log is not None:
+            log.add(
+                gradient_norm=_norm(p.grad for p in module.parameters() if p.grad is not None),
+                error=(len(y) - right) / len(y),
+                loss=mean.item(),
+                distance=_norm(p.detach() - p0 for p, p0 in zip(module.parameters(), initial, strict=True)),
+            )
         optimizer.step()
         loss += mean.item() * len(y)
-        correct += (logits.argmax(dim=1) == y).sum().item()
+        correct += right
         if not math.isfinite(loss):
             raise NumericalError(
                 f"the loss is {mean.item()} in epoch {number}; train with a smaller lr than {recipe.lr}"
@@ -153,6 +174,12 @@ def _epoch(
             f"weights are NaN or infinite after epoch {number}; train with a smaller lr than {recipe.lr}"
         )
     return Epoch(number, loss / len(data), correct / len(data))
+
+
+def _norm(tensors: Iterable[Tensor]) -> float:
+    """The Euclidean norm of the numbers of all tensors together, summed in float64."""
+    each = [torch.linalg.vector_norm(tensor, dtype=torch.float64) for tensor in tensors]
+    return torch.linalg.vector_norm(torch.stack(each)).item()
 
 
 def _attacked(recipe: Recipe, module: nn.Module, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> Tensor:

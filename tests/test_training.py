@@ -193,7 +193,8 @@ def test_an_interrupted_training_keeps_the_last_epoch(npz, tmp_path):
     assert file.metadata["metrics"] == {}
     run(MODEL, npz, tmp_path / "b.pt", budget=Budget(0), epochs=2)
     assert same(load_model(file)[0], load_model(read(tmp_path / "b.pt"))[0])
-    assert {path.name for path in tmp_path.iterdir()} == {"a.pt", "b.pt", "brightest.npz"}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"a.pt", "a.h5", "b.pt", "b.h5", "brightest.npz"}
 
 
 @pytest.mark.parametrize(
