@@ -15,19 +15,30 @@ FIGURES = sorted(path.stem for path in (ROOT / "figures").glob("*.py"))
 
 def run(script: Path, *arguments: str, monkeypatch) -> None:
     monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+    monkeypatch.syspath_prepend(script.parent)
     monkeypatch.chdir(ROOT)
     runpy.run_path(str(script), run_name="__main__")
 
 
 @pytest.mark.slow
-def test_the_study_of_sharpness_carries_on_where_it_stopped(tmp_path, monkeypatch):
-    arguments = ("--eps", "0,0.05", "--k", "2", "--examples", "20", "--results", str(tmp_path))
-    run(ROOT / "analyses/sharpness.py", *arguments, monkeypatch=monkeypatch)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("sharpness", {"eps": "0,0.05", "k": "2"}),
+        ("gradient", {"eps": "0,0.05", "batches": "5:4"}),
+        ("scatter", {"eps": "0,0.05", "radii": "0.01,0.1,1", "directions": "random"}),
+        ("perturbation", {"eps": "0.05,0.1", "radii": "0.1,1", "directions": "random"}),
+    ],
+)
+def test_a_study_carries_on_where_it_stopped(name, options, tmp_path, monkeypatch):
+    told = {**options, "examples": "20", "attack": "pgd:steps=2", "results": str(tmp_path)}
+    arguments = [word for key, value in told.items() for word in (f"--{key}", value)]
+    run(ROOT / f"analyses/{name}.py", *arguments, monkeypatch=monkeypatch)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.h5")}
     assert [len(load(path).results) for path in written] == [2, 2, 2, 2]
     missing = sorted(written)[1]
     missing.unlink()
-    run(ROOT / "analyses/sharpness.py", *arguments, monkeypatch=monkeypatch)
+    run(ROOT / f"analyses/{name}.py", *arguments, monkeypatch=monkeypatch)
     again = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.h5")}
     assert set(again) == set(written)
     assert [path for path in again if again[path] != written[path]] == [missing]
@@ -49,6 +60,16 @@ def test_the_study_of_cost_prints_its_tables(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert printed == table.read_text()
     for row in ("landscape, graph kept", "landscape, 1 seeds", "scipy eigsh", "PyHessian, its own rule"):
+        assert row in printed
+
+
+@pytest.mark.slow
+def test_the_study_of_the_cost_of_gradients_prints_its_tables(tmp_path, monkeypatch, capsys):
+    table = tmp_path / "table.md"
+    run(ROOT / "analyses/gradient_cost.py", "--examples", "20", "-o", str(table), monkeypatch=monkeypatch)
+    printed = capsys.readouterr().out
+    assert printed == table.read_text()
+    for row in ("| norms |", "| norms, 2 projections |", "| norms, one example at a time |", "| all of `scatter` |"):
         assert row in printed
 
 

@@ -1,0 +1,349 @@
+"""How large the gradient is: over the data set, over its examples, over mini-batches, each with its error."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from landscape.errors import InputError, NumericalError
+from landscape.format import duration, percent, plus_minus
+from landscape.registry import register
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from landscape.objective import Point
+
+DRAW = 8
+"""The purpose that mini-batches are drawn for, among those of a seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gradient:
+    """Size and noise of ∇L_eps at θ, the perturbed data held fixed: no mini-batch is attacked by itself.
+
+    eps, budget: size of the perturbations in pixels of [0, 1], as a number and as it was written
+    norm, attack: of the budget, and the inner maximiser
+    loss, accuracy: L_eps(θ) and the share classified rightly, each with its standard error over the examples
+    inner_gap: loss per example that a much stronger attack adds on a subset, with its standard error
+    zero_loss: share of the examples whose loss rounds to 0: the attack has no gradient there
+    gradient_norm: ‖∇L_eps‖ on these n examples, with its standard error if they are a sample of more
+    gradient_norm_unbiased: what infinitely many examples would leave of it, with its standard error, from
+        E‖ḡ‖² = ‖E g‖² + tr Σ / n; 0 where the noise accounts for all
+    per_example: of the examples' own ‖gᵢ‖ the mean, mean_stderr, median, q05 and q95 (quantiles); cosine, the
+        mean cosine of gᵢ ≠ 0 with the mean gradient, and cosine_stderr
+    batch: of the norms of `count` mini-batches of `size` examples the same; cosine, the mean over consecutive
+        batches of one permutation, which share no example. Their standard errors are those of the draw,
+        from the spread between permutations: the examples are held fixed
+    noise_scale: tr Σ / ‖∇L_eps‖² in examples, Σ the covariance of the examples' gradients: the simple noise
+        scale of McCandlish et al. (1812.06162) on the data at hand, which near a minimum cannot exceed n
+    noise_scale_unbiased: both moments without the noise of n examples; NaN where that leaves no gradient
+    clean_cosine: of ∇L_eps with the gradient ∇L_0 on the same examples unperturbed, with its standard error
+    one_by_one: why the examples' gradients were not vectorised; "" where they were
+    passes: passes over the data: forward alone, forward and backward, Hessian products
+    seconds: wall time
+    per_layer: the norm of the gradient in each parameter by its name, if asked for
+
+    Standard errors over examples are to first order. NaN is "not computed": cosines and noise scale of a
+    gradient that is 0, errors of a single example.
+    """
+
+    LEGEND: ClassVar[str] = (
+        "loss, accuracy, gradient norm, per example, noise scale, clean cosine: ± standard error over the "
+        "examples; batch: ± standard error over the draws of batches from these examples; 5-95 %: quantiles; "
+        "cosine: of an example's gradient with the mean one, of two batches without common examples"
+    )
+
+    eps: float
+    budget: str
+    norm: str
+    attack: str
+    loss: float
+    loss_stderr: float
+    accuracy: float
+    accuracy_stderr: float
+    inner_gap: float
+    inner_gap_stderr: float
+    zero_loss: float
+    examples: int
+    gradient_norm: float
+    gradient_norm_stderr: float
+    gradient_norm_unbiased: float
+    gradient_norm_unbiased_stderr: float
+    per_example: dict[str, float]
+    batch: dict[str, float]
+    noise_scale: float
+    noise_scale_stderr: float
+    noise_scale_unbiased: float
+    noise_scale_unbiased_stderr: float
+    clean_cosine: float
+    clean_cosine_stderr: float
+    one_by_one: str
+    passes: dict[str, float]
+    seconds: float
+    per_layer: dict[str, float] | None = None
+
+    def rows(self) -> dict[str, str]:
+        """What a table of results shows of it, by the name of the row."""
+        rows = {
+            "loss": plus_minus(self.loss, self.loss_stderr),
+            "accuracy": percent(self.accuracy, self.accuracy_stderr),
+            "inner gap": plus_minus(self.inner_gap, self.inner_gap_stderr),
+        }
+        if self.eps and self.zero_loss:
+            rows["NO WORST CASE"] = f"{self.zero_loss:.0%} unseen"
+        rows["gradient norm"] = plus_minus(self.gradient_norm, self.gradient_norm_stderr)
+        rows["gradient norm, unbiased"] = plus_minus(
+            self.gradient_norm_unbiased, self.gradient_norm_unbiased_stderr
+        )
+        for name, found in (("example", self.per_example), (f"batch of {self.batch['size']}", self.batch)):
+            rows[f"per {name}"] = plus_minus(found["mean"], found["mean_stderr"])
+            rows[f"per {name}, 5-95 %"] = f"{found['q05']:.3g} - {found['q95']:.3g}"
+            rows[f"per {name}, cosine"] = plus_minus(found["cosine"], found["cosine_stderr"])
+        rows["noise scale"] = plus_minus(self.noise_scale, self.noise_scale_stderr)
+        rows["noise scale, unbiased"] = plus_minus(
+            self.noise_scale_unbiased, self.noise_scale_unbiased_stderr
+        )
+        rows["clean cosine"] = plus_minus(self.clean_cosine, self.clean_cosine_stderr)
+        for name, size in (self.per_layer or {}).items():
+            rows[f"norm in {name}"] = plus_minus(size, 0.0)
+        for name in ("forward", "gradient"):
+            rows[f"{name} passes"] = f"{self.passes[name]:.0f}"
+        rows["time"] = duration(self.seconds)
+        return rows
+
+    def remarks(self) -> list[str]:
+        """What a reader of the table must know besides, a sentence each."""
+        told = []
+        if self.gradient_norm_unbiased < 0.9 * self.gradient_norm:
+            share = 1 - (self.gradient_norm_unbiased / self.gradient_norm) ** 2
+            cosine = ", and the clean cosine is partly that of the noise" if self.eps else ""
+            told.append(
+                f"{share:.0%} of the squared gradient norm is sampling noise of {self.examples:,} examples: "
+                f"the noise scale comes out too small{cosine}"
+            )
+        if self.eps and self.zero_loss:
+            told.append(
+                f"the loss of {self.zero_loss:.0%} of the examples rounds to 0: the attack has no gradient "
+                "there, and what it finds is no worst case"
+            )
+        if self.one_by_one:
+            told.append(f"the examples' gradients were taken one by one: {self.one_by_one}")
+        return told
+
+
+@register("analyzer")
+def gradient(point: Point, *, batches: str = "128:200", per_layer: bool = False, seed: int = 0) -> Gradient:
+    """Size of the gradient over data, examples and mini-batches; noise scale.
+
+    The gradient is that of L_eps at fixed perturbed data, which is L_eps's own where the worst adversary is
+    unique (Danskin). Mini-batches are drawn from the same perturbed data.
+
+    batches: SIZE:COUNT, COUNT mini-batches of SIZE examples each
+    per_layer: the norm in each parameter as well
+    """
+    start = time.perf_counter()
+    objective = point.objective
+    size, count = _request(batches, len(objective.data))  # before the attack takes its time
+    mean = point.gradient.double()  # before the loss, which it leaves at no extra pass
+    if not math.isfinite(point.value):
+        raise NumericalError(f"the loss is {point.value} at eps = {objective.budget}")
+    norm = mean.norm().item()
+    if not math.isfinite(norm):
+        raise NumericalError(f"the gradient contains NaN or infinity at eps = {objective.budget}")
+    examples = _of_examples(point)
+    batch = _of_batches(point, size, count, seed)
+    objective.watch("inner gap", 0, 1)
+    gap, gap_stderr = point.inner_gap
+    parts = objective.network.parts(mean)
+    return Gradient(
+        eps=float(objective.budget.eps),
+        budget=str(objective.budget).split()[0],
+        norm=objective.budget.norm,
+        attack=str(objective.attack) if objective.budget.eps else "none",
+        loss=point.value,
+        loss_stderr=point.value_stderr,
+        accuracy=point.accuracy,
+        accuracy_stderr=point.accuracy_stderr,
+        inner_gap=gap,
+        inner_gap_stderr=gap_stderr,
+        zero_loss=(point.losses == 0).double().mean().item(),
+        examples=len(objective.data),
+        gradient_norm=norm,
+        **examples,
+        batch=batch,
+        passes={name: round(passes, 3) for name, passes in objective.passes.items()},
+        seconds=time.perf_counter() - start,
+        per_layer={
+            name: part.norm().item() for name, part in zip(objective.network.names, parts, strict=True)
+        }
+        if per_layer
+        else None,
+    )
+
+
+def _request(batches: str, examples: int) -> tuple[int, int]:
+    """(size, count) of SIZE:COUNT."""
+    written = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", batches.strip())
+    size, count = (int(written[1]), int(written[2])) if written else (0, 0)
+    if not size or not count:
+        raise InputError(
+            f"--batches {batches} is not possible; give SIZE:COUNT, two whole numbers from 1, such as 128:200"
+        )
+    if size > examples:
+        raise InputError(
+            f"--batches {batches} is not possible: there are fewer examples than the batch size, {examples}; "
+            f"give a SIZE of at most {examples}, or more --examples"
+        )
+    return size, count
+
+
+def _of_examples(point: Point) -> dict[str, Any]:
+    """What the examples' gradients tell, as fields of the result.
+
+    Each error is the spread of an influence function over √n: how far each example moves the number, to first
+    order, its part in the direction of the mean gradient included.
+    """
+    import numpy as np
+    import torch
+
+    from landscape.objective import CLEAN
+    from landscape.per_example import gradients
+
+    objective, mean = point.objective, point.gradient.double()
+    size, u = mean.norm().item(), _unit(mean)
+    clean = objective.but(budget=CLEAN).at(point.theta) if objective.budget.eps else point
+    other, w = clean.gradient.double().norm().item(), _unit(clean.gradient.double())
+    clean_cosine = (u @ w).item()
+    own = gradients(point, torch.stack([u, w - clean_cosine * u], dim=1), direction=True)
+    norms, (along, turning) = own.norms.cpu().numpy(), own.projections.T.cpu().numpy()
+    if not size or not other:
+        clean_cosine, clean_stderr = math.nan, math.nan
+    elif clean is point:
+        clean_cosine, clean_stderr = 1.0, 0.0
+    else:
+        apart = gradients(clean, (u - clean_cosine * w)[:, None]).projections[:, 0].cpu().numpy()
+        clean_stderr = _stderr(turning / size + apart / other)
+
+    # The mean gradient turns with every example as well: by what is across it in the mean direction.
+    assert own.direction is not None
+    across = own.direction - (own.direction @ u) * u
+    sideways = gradients(point, across[:, None]).projections[:, 0].cpu().numpy()
+    there = norms > 0
+    cosines = along[there] / norms[there]
+    cosine, moved = math.nan, np.zeros(len(norms))
+    if size:
+        cosine = cosines.mean()
+        moved[there] = (cosines - cosine) * len(norms) / there.sum()
+        moved += sideways / size
+    return {
+        **_noise(size, norms, along),
+        "per_example": {
+            **_spread(norms),
+            "mean_stderr": _stderr(norms),
+            "cosine": float(cosine),
+            "cosine_stderr": _stderr(moved) if size else math.nan,
+        },
+        "clean_cosine": clean_cosine,
+        "clean_cosine_stderr": clean_stderr,
+        "one_by_one": own.one_by_one,
+    }
+
+
+def _noise(size: float, norms: np.ndarray, along: np.ndarray) -> dict[str, float]:
+    """The error of the norm, the noise scale, and both without the noise of n examples.
+
+    size: ‖ḡ‖; norms, along: (n,) ‖gᵢ‖ and ⟨gᵢ, ḡ⟩ / ‖ḡ‖
+    """
+    n = len(norms)
+    names = ("gradient_norm_unbiased", "noise_scale", "noise_scale_unbiased")
+    found = dict.fromkeys(("gradient_norm_stderr", *names, *(f"{name}_stderr" for name in names)), math.nan)
+    if not size:
+        found["gradient_norm_unbiased"] = 0.0
+        found["gradient_norm_stderr"] = math.nan if n < 2 or norms.any() else 0.0
+    if n < 2 or not size:
+        return found
+    squares, inward = (norms / size) ** 2, along / size
+    scale = max(0.0, float(squares.mean()) - 1)
+    moved = squares - 2 * inward  # tr Σ / ‖ḡ‖² by each example, up to a constant, as 2 inward is ‖ḡ‖²
+    found["gradient_norm_stderr"] = _stderr(along)
+    found["noise_scale"] = scale
+    found["noise_scale_stderr"] = _stderr(moved - 2 * scale * inward)
+    left, left_moved = 1 - scale / (n - 1), 2 * inward - moved / (n - 1)  # (‖ḡ‖² − tr Σ̂ / n) / ‖ḡ‖²
+    found["gradient_norm_unbiased"] = size * math.sqrt(max(0.0, left))
+    if left > 0:
+        larger = n / (n - 1) * scale / left
+        found["gradient_norm_unbiased_stderr"] = size * _stderr(left_moved) / (2 * math.sqrt(left))
+        found["noise_scale_unbiased"] = larger
+        found["noise_scale_unbiased_stderr"] = _stderr(moved - larger * left_moved) / left
+    return found
+
+
+def _of_batches(point: Point, size: int, count: int, seed: int) -> dict[str, float]:
+    """Norms and cosines of mini-batches: each permutation of the examples is cut into disjoint ones."""
+    import numpy as np
+    import torch
+
+    from landscape.linalg.operator import generator
+
+    frozen = point.frozen().objective
+    # By their places in the original data: the same seed draws the same examples in whatever order they are.
+    order = np.argsort(frozen.data.index.cpu().numpy(), kind="stable")
+    rng, cut = generator(seed, DRAW), len(order) // size
+    norms, cosines = [], []
+    permutation, last = order, torch.zeros_like(point.theta)
+    for drawn in range(count):
+        permutation = permutation if drawn % cut else rng.permutation(order)
+        rows = permutation[drawn % cut * size :][:size]
+        batch = frozen.but(data=frozen.data[torch.from_numpy(rows)])
+        found = batch.at(point.theta).gradient.double()
+        norms.append(found.norm().item())
+        cosines.append((_unit(found) @ last).item() if drawn % cut and last.any() and norms[-1] else math.nan)
+        last = _unit(found)
+        point.objective.watch("mini-batches", drawn + 1, count)
+    sizes, turns, source = np.array(norms), np.array(cosines), np.arange(count) // cut
+    known = np.isfinite(turns)
+    return {
+        "size": size,
+        "count": count,
+        **_spread(sizes),
+        "mean_stderr": _stderr_between(sizes, source),
+        "cosine": float(turns[known].mean()) if known.any() else math.nan,
+        "cosine_stderr": _stderr_between(turns[known], source[known]),
+    }
+
+
+def _unit(v: Tensor) -> Tensor:
+    """v / ‖v‖, and 0 of 0."""
+    length = v.norm()
+    return v / length if length > 0 else 0 * v
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    import numpy as np
+
+    low, median, high = np.quantile(values, [0.05, 0.5, 0.95])
+    return {"mean": float(values.mean()), "median": float(median), "q05": float(low), "q95": float(high)}
+
+
+def _stderr(values: np.ndarray) -> float:
+    """Standard error of the mean of independent values; NaN of a single one."""
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def _stderr_between(values: np.ndarray, source: np.ndarray) -> float:
+    """Standard error of the mean of values, of which only those from different sources are independent.
+
+    source: the number of each value's source, from 0; NaN for a single source
+    """
+    import numpy as np
+
+    if len(np.unique(source)) < 2:
+        return math.nan
+    totals = np.bincount(source, values - values.mean())
+    many = len(totals)
+    return math.sqrt(many / (many - 1) * (totals**2).sum()) / len(values)
