@@ -1,0 +1,486 @@
+"""How far the gradient jumps when the weights hardly move, with the adversary following them and frozen."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from landscape.budget import Budget
+from landscape.errors import InputError, NumericalError
+from landscape.format import duration, percent, plus_minus, sampled
+from landscape.registry import register
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from landscape.objective import Point
+
+GAP_EXAMPLES = 48
+"""So few that all that stands beside the profile (floor, inner gap, curvature, pairs) costs a tenth of it."""
+PAIRS = 64
+"""Examples on which pairs of inputs inside the budget are compared."""
+RESOLVED = 0.1
+"""Of a curvature may be lost to the noise of the attack."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter:
+    """Gradient scatter of L_eps near θ: R(h) = ‖∇L_eps(θ + h v) − ∇L_eps(θ)‖ along a unit vector v.
+
+    R(h) ≈ jump + slope · h. By Proposition 2 of the paper R(h) ≤ L_θθ h + 2 eps L_θx: the intercept is what
+    remains of the jump where the worst inputs switch, the slope the smooth part. Frozen, the perturbed data
+    of θ is kept at θ + h v: what then remains are the kinks of the net itself, 0 for a smooth one.
+
+    eps, budget: size of the perturbations in pixels of [0, 1], as a number and as it was written
+    norm, attack: of the budget, and the inner maximiser
+    direction: along which θ moves; its length is 1
+    points: starts that were averaged: θ, and others at random within the largest radius of it
+    loss, accuracy: L_eps(θ) and the share classified rightly, each with its standard error over the examples
+    inner_gap: loss per example that a much stronger attack adds on a subset, with its standard error
+    zero_loss: share of the examples whose loss rounds to 0: the attack has no gradient there
+    gradient_norm: ‖∇L_eps(θ)‖
+    radii: (m,) h, lengths in parameter space
+    change, change_frozen: (m,) R(h), re-attacked and frozen; with standard errors over the examples
+    change_unbiased, change_frozen_unbiased: (m,) R(h) without what the finite number of examples adds to it
+    cosine, cosine_frozen: (m,) of the gradients at θ + h v and at θ
+    switching: (m,) ‖∇L_eps(θ + h v) − its frozen counterpart‖, at the same weights
+    moved: (m,) mean over the examples of ‖δ(θ + h v) − δ(θ)‖ / (2 eps), in the budget's norm
+    floor: ‖∇L_eps(θ) with other random starts − ∇L_eps(θ)‖, what the attack's own noise makes of h = 0
+    floor_unbiased, floor_moved: the same for floor of what the others are of change
+    jump, slope: intercept and slope of change, with the fit's standard errors; frozen: of change_frozen
+    jump_sampling, slope_sampling: their standard errors if the examples are a sample of more
+    jump_unbiased: intercept of change_unbiased
+    jump_switching: jump − jump_frozen, and its standard error
+    mixed: estimate of L_θx from below: the largest ‖∇ℓ(x₁) − ∇ℓ(x₂)‖ / ‖x₁ − x₂‖ of pairs that the attack
+        visited, mean over 64 examples with its standard error; mixed_largest: the largest of them
+    bound, share: 2 eps mixed, and jump / bound; NaN at eps = 0
+    curvature: vᵀ H v at fixed perturbed data
+    kappa, kappa_frozen: (m,) 2 (L(θ + h v) − L(θ) − h vᵀ∇L(θ)) / h², re-attacked and frozen
+    kappa_noise: (m,) how far other random starts, and rounding, move kappa
+    ratio, ratio_frozen: kappa / curvature at ratio_radius, the smallest radius at which noise is a tenth of
+        kappa at most; NaN where there is none
+    passes, seconds: passes over the data (forward alone, forward and backward, Hessian products) and wall
+        time; what directions share is counted for the first of them
+    """
+
+    LEGEND: ClassVar[str] = (
+        "R(h): change of the gradient, ± standard error over the examples, re-attacked | adversary frozen; "
+        "floor: R(0) with other random starts; jump, slope: R(h) ≈ jump + slope h, ± error of the fit, in "
+        "brackets what other examples of the same source would change; bound: 2 eps L_θx with L_θx from below; κ: second "
+        "difference of the loss along v"
+    )
+
+    eps: float
+    budget: str
+    norm: str
+    attack: str
+    direction: str
+    points: int
+    loss: float
+    loss_stderr: float
+    accuracy: float
+    accuracy_stderr: float
+    inner_gap: float
+    inner_gap_stderr: float
+    zero_loss: float
+    gradient_norm: float
+    radii: np.ndarray
+    change: np.ndarray
+    change_stderr: np.ndarray
+    change_unbiased: np.ndarray
+    change_frozen: np.ndarray
+    change_frozen_stderr: np.ndarray
+    change_frozen_unbiased: np.ndarray
+    cosine: np.ndarray
+    cosine_frozen: np.ndarray
+    switching: np.ndarray
+    moved: np.ndarray
+    floor: float
+    floor_stderr: float
+    floor_unbiased: float
+    floor_moved: float
+    jump: float
+    jump_stderr: float
+    jump_sampling: float
+    jump_unbiased: float
+    slope: float
+    slope_stderr: float
+    slope_sampling: float
+    jump_frozen: float
+    jump_frozen_stderr: float
+    slope_frozen: float
+    slope_frozen_stderr: float
+    jump_switching: float
+    jump_switching_stderr: float
+    mixed: float
+    mixed_stderr: float
+    mixed_largest: float
+    bound: float
+    share: float
+    curvature: float
+    kappa: np.ndarray
+    kappa_frozen: np.ndarray
+    kappa_noise: np.ndarray
+    ratio: float
+    ratio_frozen: float
+    ratio_radius: float
+    passes: dict[str, float]
+    seconds: float
+
+    @property
+    def heading(self) -> str:
+        return f"direction {self.direction}"
+
+    def rows(self) -> dict[str, str]:
+        """What a table of results shows of it, by the name of the row."""
+        rows = {
+            "loss": plus_minus(self.loss, self.loss_stderr),
+            "accuracy": percent(self.accuracy, self.accuracy_stderr),
+            "inner gap": plus_minus(self.inner_gap, self.inner_gap_stderr),
+        }
+        if self.eps and self.zero_loss:
+            rows["NO WORST CASE"] = f"{self.zero_loss:.0%} unseen"
+        rows["gradient norm"] = f"{self.gradient_norm:.4g}"
+        for h, a, da, f, df in zip(
+            self.radii,
+            self.change,
+            self.change_stderr,
+            self.change_frozen,
+            self.change_frozen_stderr,
+            strict=True,
+        ):
+            rows[f"R({h:.2g})"] = plus_minus(a, da) + (f" | {plus_minus(f, df)}" if self.eps else "")
+        attacked = {
+            "floor": plus_minus(self.floor, self.floor_stderr),
+            "jump, frozen": plus_minus(self.jump_frozen, self.jump_frozen_stderr),
+            "slope, frozen": plus_minus(self.slope_frozen, self.slope_frozen_stderr),
+            "jump − frozen": plus_minus(self.jump_switching, self.jump_switching_stderr),
+            "L_θx": plus_minus(self.mixed, self.mixed_stderr),
+            "jump / bound": f"{100 * self.share:.2g} %",
+            "κ / vᵀHv, frozen": _ratio(self.ratio_frozen, self.ratio_radius),
+        }
+        rows |= {
+            "floor": "",
+            "jump": plus_minus(self.jump, self.jump_stderr) + sampled(self.jump_sampling),
+            "jump, frozen": "",
+            "jump − frozen": "",
+            "jump, unbiased": plus_minus(self.jump_unbiased, 0.0),
+            "L_θx": "",
+            "jump / bound": "",
+            "slope": plus_minus(self.slope, self.slope_stderr) + sampled(self.slope_sampling),
+            "slope, frozen": "",
+            "vᵀHv": plus_minus(self.curvature, 0.0),
+            "κ / vᵀHv": _ratio(self.ratio, self.ratio_radius),
+            "κ / vᵀHv, frozen": "",
+        } | (attacked if self.eps else {})
+        for name in ("forward", "gradient", "hvp"):
+            rows[f"{name} passes"] = f"{self.passes[name]:.0f}"
+        rows["time"] = duration(self.seconds)
+        return rows
+
+    def remarks(self) -> list[str]:
+        """What a reader of the table must know besides, a sentence each."""
+        told = []
+        if self.eps and self.zero_loss:
+            told.append(
+                f"the loss of {self.zero_loss:.0%} of the examples rounds to 0: the attack has no gradient "
+                "there, and what it finds is no worst case"
+            )
+        if self.eps and self.jump <= self.floor:
+            told.append(
+                f"direction {self.direction}: the jump is no larger than the floor: other random starts of "
+                "the attack alone change the gradient as much"
+            )
+        return told
+
+
+@register("analyzer")
+def scatter(
+    point: Point,
+    *,
+    radii: str = "1e-4:1:9",
+    directions: str = "random",
+    points: int = 1,
+    seed: int = 0,
+) -> Iterator[Scatter]:
+    """How the gradient jumps near the weights, re-attacked and frozen.
+
+    R(h) = ‖∇L(θ + h v) − ∇L(θ)‖ is fitted by jump + slope h: Proposition 2 of the paper bounds the jump by
+    2 eps L_θx. Random starts are the same at every θ; the floor is what other starts alone would change.
+
+    radii: FROM:TO:COUNT, spaced evenly in log h, or a list
+    directions: random, filter, gradient, eigenvector:K or FILE.h5, a list
+    points: average over this many starts around the weights
+    """
+    import torch
+
+    from landscape.directions import along, check_resolved, parse, parse_radii
+
+    began, counted = time.perf_counter(), Counter[str]()
+
+    h = parse_radii(radii)
+    wanted = parse(directions)
+    if len(h) < 3:
+        raise InputError(f"--radii {radii}: jump and slope need at least 3 radii, such as 1e-4:1:9")
+    if points < 1:
+        raise InputError(f"--points {points} is not possible; give at least 1")
+    starts = [point, *(_near(point, h[-1], seed, i) for i in range(1, points))]
+    # The vectors first: what cannot be had is to be told before the attack takes its time.
+    each = [along(start, wanted, seed=seed, draw=i) for i, start in enumerate(starts)]
+    for _, v in each[0]:
+        check_resolved(point, h[0], v)
+    common = _Common.of(starts)
+    curvatures = _curvatures(point, torch.stack([v for _, v in each[0]], dim=1))
+    for place, (name, _) in enumerate(each[0]):
+        found = _along(common, name, [vectors[place][1] for vectors in each], h, curvatures[place])
+        work, seconds = point.objective.work - counted, time.perf_counter() - began
+        passes = {kind: round(work[kind] / len(point.perturbed), 3) for kind in point.objective.passes}
+        yield replace(found, passes=passes, seconds=seconds)
+        began, counted = time.perf_counter(), Counter(point.objective.work)
+
+
+@dataclass(frozen=True, eq=False)
+class _Common:
+    """What all directions share: the starts, their gradients by groups, the floor, L_θx.
+
+    noise: how far other random starts, and rounding, move the mean loss
+    """
+
+    starts: list[Point]
+    groups: list[Tensor]
+    sizes: np.ndarray
+    floor: tuple[float, float, float, float]
+    mixed: tuple[float, float, float]
+    gap: tuple[float, float]
+    noise: float
+
+    @classmethod
+    def of(cls, starts: list[Point]) -> _Common:
+        import numpy as np
+        import torch
+
+        from landscape.attacks.base import reseeded
+        from landscape.sampling import beyond, jackknife
+
+        point = starts[0]
+        o = point.objective
+        count = group_count(point)
+        groups = [start.gradient_groups(count) for start in starts]
+        sizes = o.data.groups(count)
+        if not (math.isfinite(point.value) and torch.isfinite(groups[0]).all()):
+            raise NumericalError(f"the loss is {point.value} at eps = {o.budget}, its gradient not finite")
+        rounding = torch.finfo(point.theta.dtype).eps * max(1.0, point.logits.abs().max().item())
+        floor, mixed, noise = (0.0, 0.0, 0.0, 0.0), (math.nan, math.nan, math.nan), 0.0
+        if o.budget.eps:
+            again = reseeded(o.attack)
+            other = o.but(attack=again).at(point.theta) if again else point
+            if again:
+                gram = _gram(other.gradient_groups(count) - groups[0])
+                value, error = jackknife(np.sqrt, gram, sizes=sizes)
+                whole = float(np.sqrt(max(0.0, float(beyond(gram, sizes)))))
+                floor = (float(value), float(error), whole, _moved(other, point))
+                noise = float((other.losses - point.losses).norm()) / len(o.data)
+            mixed = _mixed(point, other)
+        noise += rounding / math.sqrt(len(o.data))
+        return cls(starts, groups, sizes, floor, mixed, point.gap(GAP_EXAMPLES), noise)
+
+
+def _along(common: _Common, name: str, vectors: list[Tensor], h: np.ndarray, curvature: float) -> Scatter:
+    """The profile along one direction, from every start."""
+    import numpy as np
+
+    from landscape.fit import line
+    from landscape.sampling import beyond, jackknife
+
+    point, n = common.starts[0], int(common.sizes.sum())
+    o = point.objective
+    eps = float(o.budget.eps)
+    shape = (len(common.starts), len(h))
+    grams = {
+        which: np.zeros((*shape, len(common.sizes), len(common.sizes))) for which in ("attacked", "frozen")
+    }
+    cosine, cosine_frozen, switching, moved = (np.zeros(shape) for _ in range(4))
+    kappa, kappa_frozen = np.zeros(shape), np.zeros(shape)
+    for i, (start, base, v) in enumerate(zip(common.starts, common.groups, vectors, strict=True)):
+        flat = start.gradient.double()
+        rise = float(v @ flat)
+        for j, radius in enumerate(h.tolist()):
+            o.watch(f"scatter along {name}", i * len(h) + j, math.prod(shape))
+            still = start.frozen() + radius * v
+            frozen = still.gradient_groups(len(base))
+            attacked, there = frozen, still
+            if eps:
+                there = start + radius * v
+                attacked = there.gradient_groups(len(base))
+                moved[i, j] = _moved(there, start)
+            grams["attacked"][i, j], grams["frozen"][i, j] = _gram(attacked - base), _gram(frozen - base)
+            cosine[i, j], cosine_frozen[i, j] = (_cosine(g.sum(dim=0), flat) for g in (attacked, frozen))
+            switching[i, j] = float((attacked - frozen).sum(dim=0).norm()) / n
+            kappa[i, j], kappa_frozen[i, j] = (
+                2 * (float(p.value) - start.value - radius * rise) / radius**2 for p in (there, still)
+            )
+
+    def fits(squared: np.ndarray) -> np.ndarray:
+        """(2 + m,): jump, slope and R(h) of the mean over the starts."""
+        changes = np.sqrt(squared.clip(0))
+        lines = np.mean([line(h, change)[0] for change in changes], axis=0)
+        return np.concatenate([lines, changes.mean(axis=0)])
+
+    told: dict[str, float | np.ndarray] = {}
+    for which, suffix in (("attacked", ""), ("frozen", "_frozen")):
+        values, sampling = jackknife(fits, grams[which], sizes=common.sizes)
+        each = np.sqrt(grams[which].sum(axis=(-2, -1)).clip(0)) / n
+        jump_error, slope_error = _errors([line(h, change) for change in each])
+        whole = np.sqrt(np.asarray(beyond(grams[which], common.sizes)).clip(0)).mean(axis=0)
+        told |= {
+            f"jump{suffix}": float(values[0]),
+            f"jump{suffix}_stderr": jump_error,
+            f"slope{suffix}": float(values[1]),
+            f"slope{suffix}_stderr": slope_error,
+            f"change{suffix}": values[2:],
+            f"change{suffix}_stderr": sampling[2:],
+            f"change{suffix}_unbiased": whole,
+        }
+        if which == "attacked":
+            told |= {"jump_sampling": float(sampling[0]), "slope_sampling": float(sampling[1])}
+            told["jump_unbiased"] = (
+                float(line(h, whole, like=values[2:])[0][0]) if np.isfinite(whole).all() else math.nan
+            )
+    jump, frozen_jump = float(told["jump"]), float(told["jump_frozen"])
+    error = math.hypot(float(told["jump_stderr"]), float(told["jump_frozen_stderr"])) if eps else 0.0
+    mean, mean_frozen = kappa[0], kappa_frozen[0]
+    noise = 2 * common.noise / h**2
+    resolved = np.flatnonzero(noise <= RESOLVED * np.abs(mean))
+    at = int(resolved[0]) if len(resolved) and curvature else None
+    bound = 2 * eps * common.mixed[0] if eps else math.nan
+    if not np.isfinite(np.concatenate([np.ravel(v) for v in (told["change"], told["change_frozen"])])).all():
+        raise NumericalError(f"the gradient is not finite somewhere along {name}; give smaller --radii")
+    return Scatter(
+        eps=eps,
+        budget=str(o.budget).split()[0],
+        norm=o.budget.norm,
+        attack=str(o.attack) if eps else "none",
+        direction=name,
+        points=len(common.starts),
+        loss=point.value,
+        loss_stderr=point.value_stderr,
+        accuracy=point.accuracy,
+        accuracy_stderr=point.accuracy_stderr,
+        inner_gap=common.gap[0],
+        inner_gap_stderr=common.gap[1],
+        zero_loss=(point.losses == 0).double().mean().item(),
+        gradient_norm=point.gradient.double().norm().item(),
+        radii=h,
+        cosine=cosine.mean(axis=0),
+        cosine_frozen=cosine_frozen.mean(axis=0),
+        switching=switching.mean(axis=0),
+        moved=moved.mean(axis=0),
+        floor=common.floor[0],
+        floor_stderr=common.floor[1],
+        floor_unbiased=common.floor[2],
+        floor_moved=common.floor[3],
+        jump_switching=jump - frozen_jump,
+        jump_switching_stderr=error,
+        mixed=common.mixed[0],
+        mixed_stderr=common.mixed[1],
+        mixed_largest=common.mixed[2],
+        bound=bound,
+        share=jump / bound if bound else math.nan,
+        curvature=curvature,
+        kappa=mean,
+        kappa_frozen=mean_frozen,
+        kappa_noise=noise,
+        ratio=float(mean[at]) / curvature if at is not None else math.nan,
+        ratio_frozen=float(mean_frozen[at]) / curvature if at is not None else math.nan,
+        ratio_radius=float(h[at]) if at is not None else math.nan,
+        passes={},
+        seconds=math.nan,
+        **told,  # type: ignore[arg-type]
+    )
+
+
+def group_count(point: Point) -> int:
+    """Groups of examples whose gradients can be held at once; 1, which tells no error, for huge models."""
+    from landscape.hessian import free_memory
+    from landscape.objective import GROUPS
+
+    held = 4 * GROUPS * len(point.theta) * 8  # bytes: at θ, at θ + h v, frozen, and their difference
+    return GROUPS if held < free_memory(point.theta.device) / 2 else 1
+
+
+def _ratio(ratio: float, radius: float) -> str:
+    return f"{ratio:.3g} at {radius:.2g}" if math.isfinite(ratio) else "not resolved"
+
+
+def _errors(lines: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    """Standard errors of the mean over starts: of the fits, or of their spread where that is larger."""
+    import numpy as np
+
+    values, errors = (np.array([each[i] for each in lines]) for i in (0, 1))
+    fit = np.sqrt((errors**2).sum(axis=0)) / len(lines)
+    spread = values.std(axis=0, ddof=1) / math.sqrt(len(lines)) if len(lines) > 1 else np.zeros(2)
+    jump, slope = np.maximum(fit, spread)
+    return float(jump), float(slope)
+
+
+def _gram(groups: Tensor) -> np.ndarray:
+    return (groups @ groups.T).cpu().numpy()
+
+
+def _cosine(a: Tensor, b: Tensor) -> float:
+    lengths = float(a.norm() * b.norm())
+    return float(a @ b.double()) / lengths if lengths else math.nan
+
+
+def _moved(one: Point, other: Point) -> float:
+    """Mean over the examples of ‖δ₁ − δ₂‖ / (2 eps) in the budget's norm: 1 where they are farthest apart."""
+    budget = one.objective.budget
+    return budget.size(one.perturbation - other.perturbation).mean().item() / (2 * float(budget.eps))
+
+
+def _near(point: Point, radius: float, seed: int, number: int) -> Point:
+    """A start at random in the ball of a radius around a point, its length uniform up to the radius."""
+    from landscape.directions import random
+    from landscape.linalg.operator import generator
+
+    length = float(generator(seed, purpose=4).uniform(size=number)[-1]) * radius
+    return point + length * random(point, 500_000 + number, seed=seed)
+
+
+def _curvatures(point: Point, vectors: Tensor) -> list[float]:
+    """vᵀ H v of each column, from one look at the data."""
+    from landscape.hessian import Hessian
+
+    products = Hessian(point, keep=False) @ vectors
+    return (vectors * products.double()).sum(dim=0).tolist()
+
+
+def _mixed(point: Point, other: Point) -> tuple[float, float, float]:
+    """L_θx from below: mean, standard error and maximum over examples of their largest difference quotient.
+
+    Pairs of the clean input and the ends of two attacks.
+    """
+    import torch
+
+    from landscape.per_example import differences
+
+    o = point.objective
+    n = len(o.data)
+    few = torch.linspace(0, n - 1, min(n, PAIRS)).round().long()
+    ends = [
+        o.but(data=data[few], budget=Budget(0)).at(point.theta)
+        for data in (o.data, point.perturbed, other.perturbed)
+    ]
+    found = torch.zeros(len(few), dtype=torch.float64, device=point.theta.device)
+    for one, two in ((0, 1), (0, 2), (1, 2)):
+        x, there = (ends[i].objective.data.inputs(slice(None), point.theta)[0] for i in (one, two))
+        apart = o.budget.size(x - there)
+        quotient = differences(ends[one], ends[two]) / apart
+        found = torch.maximum(found, torch.where(apart > 0, quotient, 0.0))
+    error = found.std().item() / math.sqrt(len(few)) if len(few) > 1 else math.nan
+    return found.mean().item(), error, found.max().item()
