@@ -32,7 +32,7 @@ check: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not slow"
 
 figures: $(VENV)/.installed
-	set -e; for script in figures/*.py; do $(BIN)/python $$script; done
+	set -e; for png in figures/*.png; do $(BIN)/python $${png%.png}.py; done
 
 # The table of the README, measured beside PyHessian and scipy on this machine.
 bench: $(VENV)/.installed

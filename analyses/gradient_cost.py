@@ -81,7 +81,7 @@ def of_examples(point: Point) -> list[str]:
 
 
 def of_scatter(objective: Objective) -> list[str]:
-    """A profile of 9 radii along 2 directions, in units of its attacks and gradients alone, made beside it."""
+    """A profile of 9 radii along 2 directions, in units of its attacks and gradients alone, beside it."""
     attack: list[float] = []
     gradient: list[float] = []
 

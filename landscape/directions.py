@@ -132,7 +132,7 @@ def from_file(
 
 @dataclass(frozen=True)
 class Direction:
-    """What a user asked for: a kind and its number (of a draw, of an eigenvector, from 1), or a file's part."""
+    """What a user asked for: a kind and its number from 1 (of draws, of eigenvectors), or a file's part."""
 
     kind: str
     number: int = 1

@@ -200,8 +200,8 @@ def test_from_training_to_a_figure(run, quick, tmp_path):
     for words in ("lenet:width=1", "eps 0.1, norm linf", "8 tensors", "epochs 1", "strong_accuracy"):
         assert words in info.out
 
-    command = f"sharpness {ckpt} --eps 0,8/255,0.1 --k 2 --examples 100 --attack pgd:steps=3 --crosscheck --quiet"
-    found = run(f"{command} -o {h5}")
+    command = f"sharpness {ckpt} --eps 0,8/255,0.1 --k 2 --examples 100 --attack pgd:steps=3 --crosscheck"
+    found = run(f"{command} --quiet -o {h5}")
     assert (found.code, found.err) == (0, "")
     for words in (
         "fashion-mini, train, 100 of 60,000",

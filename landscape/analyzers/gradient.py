@@ -8,8 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from landscape.analyzers.measured import Measured, measured
 from landscape.errors import InputError, NumericalError
-from landscape.format import duration, percent, plus_minus
+from landscape.format import duration, plus_minus
 from landscape.registry import register
 
 if TYPE_CHECKING:
@@ -23,14 +24,11 @@ DRAW = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Gradient:
+class Gradient(Measured):
     """Size and noise of ∇L_eps at θ, the perturbed data held fixed: no mini-batch is attacked by itself.
 
-    eps, budget: size of the perturbations in pixels of [0, 1], as a number and as it was written
-    norm, attack: of the budget, and the inner maximiser
-    loss, accuracy: L_eps(θ) and the share classified rightly, each with its standard error over the examples
-    inner_gap: loss per example that a much stronger attack adds on a subset, with its standard error
-    zero_loss: share of the examples whose loss rounds to 0: the attack has no gradient there
+    Besides the fields of `Measured`:
+
     gradient_norm: ‖∇L_eps‖ on these n examples, with its standard error if they are a sample of more
     gradient_norm_unbiased: what infinitely many examples would leave of it, with its standard error, from
         E‖ḡ‖² = ‖E g‖² + tr Σ / n; 0 where the noise accounts for all
@@ -58,17 +56,6 @@ class Gradient:
         "cosine: of an example's gradient with the mean one, of two batches without common examples"
     )
 
-    eps: float
-    budget: str
-    norm: str
-    attack: str
-    loss: float
-    loss_stderr: float
-    accuracy: float
-    accuracy_stderr: float
-    inner_gap: float
-    inner_gap_stderr: float
-    zero_loss: float
     examples: int
     gradient_norm: float
     gradient_norm_stderr: float
@@ -89,13 +76,7 @@ class Gradient:
 
     def rows(self) -> dict[str, str]:
         """What a table of results shows of it, by the name of the row."""
-        rows = {
-            "loss": plus_minus(self.loss, self.loss_stderr),
-            "accuracy": percent(self.accuracy, self.accuracy_stderr),
-            "inner gap": plus_minus(self.inner_gap, self.inner_gap_stderr),
-        }
-        if self.eps and self.zero_loss:
-            rows["NO WORST CASE"] = f"{self.zero_loss:.0%} unseen"
+        rows = self.head()
         rows["gradient norm"] = plus_minus(self.gradient_norm, self.gradient_norm_stderr)
         rows["gradient norm, unbiased"] = plus_minus(
             self.gradient_norm_unbiased, self.gradient_norm_unbiased_stderr
@@ -126,11 +107,7 @@ class Gradient:
                 f"{share:.0%} of the squared gradient norm is sampling noise of {self.examples:,} examples: "
                 f"the noise scale comes out too small{cosine}"
             )
-        if self.eps and self.zero_loss:
-            told.append(
-                f"the loss of {self.zero_loss:.0%} of the examples rounds to 0: the attack has no gradient "
-                "there, and what it finds is no worst case"
-            )
+        told += self.warnings()
         if self.one_by_one:
             told.append(f"the examples' gradients were taken one by one: {self.one_by_one}")
         return told
@@ -157,21 +134,9 @@ def gradient(point: Point, *, batches: str = "128:200", per_layer: bool = False,
         raise NumericalError(f"the gradient contains NaN or infinity at eps = {objective.budget}")
     examples = _of_examples(point)
     batch = _of_batches(point, size, count, seed)
-    objective.watch("inner gap", 0, 1)
-    gap, gap_stderr = point.inner_gap
     parts = objective.network.parts(mean)
     return Gradient(
-        eps=float(objective.budget.eps),
-        budget=str(objective.budget).split()[0],
-        norm=objective.budget.norm,
-        attack=str(objective.attack) if objective.budget.eps else "none",
-        loss=point.value,
-        loss_stderr=point.value_stderr,
-        accuracy=point.accuracy,
-        accuracy_stderr=point.accuracy_stderr,
-        inner_gap=gap,
-        inner_gap_stderr=gap_stderr,
-        zero_loss=(point.losses == 0).double().mean().item(),
+        **measured(point),
         examples=len(objective.data),
         gradient_norm=norm,
         **examples,

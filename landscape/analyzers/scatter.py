@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from landscape.analyzers.measured import Measured, measured
 from landscape.budget import Budget
 from landscape.errors import InputError, NumericalError
-from landscape.format import duration, percent, plus_minus, sampled
+from landscape.format import duration, plus_minus, sampled
 from landscape.registry import register
 
 if TYPE_CHECKING:
@@ -29,20 +30,17 @@ RESOLVED = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Scatter:
+class Scatter(Measured):
     """Gradient scatter of L_eps near θ: R(h) = ‖∇L_eps(θ + h v) − ∇L_eps(θ)‖ along a unit vector v.
 
     R(h) ≈ jump + slope · h. By Proposition 2 of the paper R(h) ≤ L_θθ h + 2 eps L_θx: the intercept is what
     remains of the jump where the worst inputs switch, the slope the smooth part. Frozen, the perturbed data
     of θ is kept at θ + h v: what then remains are the kinks of the net itself, 0 for a smooth one.
 
-    eps, budget: size of the perturbations in pixels of [0, 1], as a number and as it was written
-    norm, attack: of the budget, and the inner maximiser
+    Besides the fields of `Measured`:
+
     direction: along which θ moves; its length is 1
     points: starts that were averaged: θ, and others at random within the largest radius of it
-    loss, accuracy: L_eps(θ) and the share classified rightly, each with its standard error over the examples
-    inner_gap: loss per example that a much stronger attack adds on a subset, with its standard error
-    zero_loss: share of the examples whose loss rounds to 0: the attack has no gradient there
     gradient_norm: ‖∇L_eps(θ)‖
     radii: (m,) h, lengths in parameter space
     change, change_frozen: (m,) R(h), re-attacked and frozen; with standard errors over the examples
@@ -71,23 +69,12 @@ class Scatter:
     LEGEND: ClassVar[str] = (
         "R(h): change of the gradient, ± standard error over the examples, re-attacked | adversary frozen; "
         "floor: R(0) with other random starts; jump, slope: R(h) ≈ jump + slope h, ± error of the fit, in "
-        "brackets what other examples of the same source would change; bound: 2 eps L_θx with L_θx from below; κ: second "
-        "difference of the loss along v"
+        "brackets what other examples of the same source would change; bound: 2 eps L_θx with L_θx from "
+        "below; κ: second difference of the loss along v"
     )
 
-    eps: float
-    budget: str
-    norm: str
-    attack: str
     direction: str
     points: int
-    loss: float
-    loss_stderr: float
-    accuracy: float
-    accuracy_stderr: float
-    inner_gap: float
-    inner_gap_stderr: float
-    zero_loss: float
     gradient_norm: float
     radii: np.ndarray
     change: np.ndarray
@@ -138,13 +125,7 @@ class Scatter:
 
     def rows(self) -> dict[str, str]:
         """What a table of results shows of it, by the name of the row."""
-        rows = {
-            "loss": plus_minus(self.loss, self.loss_stderr),
-            "accuracy": percent(self.accuracy, self.accuracy_stderr),
-            "inner gap": plus_minus(self.inner_gap, self.inner_gap_stderr),
-        }
-        if self.eps and self.zero_loss:
-            rows["NO WORST CASE"] = f"{self.zero_loss:.0%} unseen"
+        rows = self.head()
         rows["gradient norm"] = f"{self.gradient_norm:.4g}"
         for h, a, da, f, df in zip(
             self.radii,
@@ -185,12 +166,7 @@ class Scatter:
 
     def remarks(self) -> list[str]:
         """What a reader of the table must know besides, a sentence each."""
-        told = []
-        if self.eps and self.zero_loss:
-            told.append(
-                f"the loss of {self.zero_loss:.0%} of the examples rounds to 0: the attack has no gradient "
-                "there, and what it finds is no worst case"
-            )
+        told = self.warnings()
         if self.eps and self.jump <= self.floor:
             told.append(
                 f"direction {self.direction}: the jump is no larger than the floor: other random starts of "
@@ -287,6 +263,7 @@ class _Common:
                 noise = float((other.losses - point.losses).norm()) / len(o.data)
             mixed = _mixed(point, other)
         noise += rounding / math.sqrt(len(o.data))
+        o.watch("inner gap", 0, 1)
         return cls(starts, groups, sizes, floor, mixed, point.gap(GAP_EXAMPLES), noise)
 
 
@@ -361,19 +338,9 @@ def _along(common: _Common, name: str, vectors: list[Tensor], h: np.ndarray, cur
     if not np.isfinite(np.concatenate([np.ravel(v) for v in (told["change"], told["change_frozen"])])).all():
         raise NumericalError(f"the gradient is not finite somewhere along {name}; give smaller --radii")
     return Scatter(
-        eps=eps,
-        budget=str(o.budget).split()[0],
-        norm=o.budget.norm,
-        attack=str(o.attack) if eps else "none",
+        **measured(point, common.gap),
         direction=name,
         points=len(common.starts),
-        loss=point.value,
-        loss_stderr=point.value_stderr,
-        accuracy=point.accuracy,
-        accuracy_stderr=point.accuracy_stderr,
-        inner_gap=common.gap[0],
-        inner_gap_stderr=common.gap[1],
-        zero_loss=(point.losses == 0).double().mean().item(),
         gradient_norm=point.gradient.double().norm().item(),
         radii=h,
         cosine=cosine.mean(axis=0),

@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from landscape.analyzers.measured import Measured, measured
 from landscape.errors import InputError, NumericalError
-from landscape.format import duration, percent, plus_minus, sampled
+from landscape.format import duration, plus_minus, sampled
 from landscape.registry import register
 
 if TYPE_CHECKING:
@@ -23,14 +24,9 @@ FEWEST_PROBES = 30
 
 
 @dataclass(frozen=True, eq=False)
-class Sharpness:
-    """Curvature of L_eps at θ, the perturbed data held fixed.
+class Sharpness(Measured):
+    """Curvature of L_eps at θ, the perturbed data held fixed. Besides the fields of `Measured`:
 
-    eps, budget: size of the perturbations in pixels of [0, 1], as a number and as it was written
-    norm, attack: of the budget, and the inner maximiser
-    loss, accuracy: L_eps(θ) and the share classified rightly, each with its standard error over the examples
-    inner_gap: loss per example that a much stronger attack adds on a subset, with its standard error
-    zero_loss: share of the examples whose loss rounds to 0: the attack has no gradient there
     eigenvalues, residuals: (k,) descending, and ‖H v − λ v‖ of each; a true eigenvalue lies within it
     eigenvalues_sampling: (k,) standard error if the examples are a sample of more: that of the mean of
         vᵀ H_i v over the examples, to first order; NaN where torch has no forward derivative of the model
@@ -50,17 +46,6 @@ class Sharpness:
         "error over probes, none where exact; in brackets what other examples of the same source would change"
     )
 
-    eps: float
-    budget: str
-    norm: str
-    attack: str
-    loss: float
-    loss_stderr: float
-    accuracy: float
-    accuracy_stderr: float
-    inner_gap: float
-    inner_gap_stderr: float
-    zero_loss: float
     eigenvalues: np.ndarray
     residuals: np.ndarray
     eigenvalues_sampling: np.ndarray
@@ -78,13 +63,7 @@ class Sharpness:
 
     def rows(self) -> dict[str, str]:
         """What a table of results shows of it, by the name of the row."""
-        rows = {
-            "loss": plus_minus(self.loss, self.loss_stderr),
-            "accuracy": percent(self.accuracy, self.accuracy_stderr),
-            "inner gap": plus_minus(self.inner_gap, self.inner_gap_stderr),
-        }
-        if self.eps and self.zero_loss:
-            rows["NO WORST CASE"] = f"{self.zero_loss:.0%} unseen"
+        rows = self.head()
         each = zip(self.eigenvalues, self.residuals, self.eigenvalues_sampling, strict=True)
         for i, (value, residual, sampling) in enumerate(each, 1):
             rows[f"eigenvalue {i}"] = plus_minus(value, residual) + sampled(sampling)
@@ -107,13 +86,7 @@ class Sharpness:
 
     def remarks(self) -> list[str]:
         """What a reader of the table must know besides, a sentence each."""
-        told = [f"trace: {self.trace_note}"]
-        if self.eps and self.zero_loss:
-            told.append(
-                f"the loss of {self.zero_loss:.0%} of the examples rounds to 0: the attack has no gradient "
-                "there, and what it finds is no worst case"
-            )
-        return told
+        return [f"trace: {self.trace_note}", *self.warnings()]
 
 
 @register("analyzer")
@@ -167,22 +140,8 @@ def sharpness(
 
         watch("PyHessian", 0, 1)
         check = pyhessian(point, spectrum, seed=seed)
-    watch("inner gap", 0, 1)
-    gap, gap_stderr = point.inner_gap
-    if not math.isfinite(point.value):
-        raise NumericalError(f"the loss is {point.value} at eps = {objective.budget}")
     return Sharpness(
-        eps=float(objective.budget.eps),
-        budget=str(objective.budget).split()[0],
-        norm=objective.budget.norm,
-        attack=str(objective.attack) if objective.budget.eps else "none",
-        loss=point.value,
-        loss_stderr=point.value_stderr,
-        accuracy=point.accuracy,
-        accuracy_stderr=point.accuracy_stderr,
-        inner_gap=gap,
-        inner_gap_stderr=gap_stderr,
-        zero_loss=(point.losses == 0).double().mean().item(),
+        **measured(point),
         eigenvalues=spectrum.eigenvalues.cpu().numpy(),
         residuals=spectrum.residuals.cpu().numpy(),
         eigenvalues_sampling=sampling,
