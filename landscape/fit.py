@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 
-def line(h: np.ndarray, values: np.ndarray, like: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Intercept and slope (2,) of values ≈ a + b h, and their standard errors (2,) from the misfit.
+@dataclass(frozen=True, eq=False)
+class Line:
+    """values ≈ a + b h.
+
+    found, errors: (2,) intercept a and slope b, and their standard errors from the misfit
+    misfit: root of the mean of (y − f)² / (y f): how far the values are off the line, relatively
+    """
+
+    found: np.ndarray
+    errors: np.ndarray
+    misfit: float
+
+
+def line(h: np.ndarray, values: np.ndarray, like: np.ndarray | None = None) -> Line:
+    """The line that is nearest to values (m,) at h (m,), m ≥ 3.
 
     Radii span decades, and so do the values: what is least is Σ (y − f)² / (y f) ≈ Σ log²(y / f), by
     iteration over the weights. Divided by f² a large f would cost nothing, by y² a small one.
@@ -16,7 +31,7 @@ def line(h: np.ndarray, values: np.ndarray, like: np.ndarray | None = None) -> t
     design = np.stack([np.ones_like(h), h], axis=1)
     sizes = np.abs(values if like is None else like)
     if not sizes.any():
-        return np.zeros(2), np.zeros(2)
+        return Line(np.zeros(2), np.zeros(2), 0.0)
     smallest = 1e-3 * sizes[sizes > 0].min()
     expected = sizes = np.maximum(sizes, smallest)
     for _ in range(200):
@@ -26,7 +41,7 @@ def line(h: np.ndarray, values: np.ndarray, like: np.ndarray | None = None) -> t
         if like is not None or np.allclose(following, expected, rtol=1e-10, atol=0):
             break
         expected = following
-    misfit = weights * (values - design @ found)
+    off = weights * (values - design @ found)
     scaled = design * weights[:, None]
-    covariance = np.linalg.inv(scaled.T @ scaled) * (misfit @ misfit) / (len(h) - 2)
-    return found, np.sqrt(np.diag(covariance))
+    covariance = np.linalg.inv(scaled.T @ scaled) * (off @ off) / (len(h) - 2)
+    return Line(found, np.sqrt(np.diag(covariance)), float(np.sqrt((off**2).mean())))

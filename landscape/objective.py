@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 Watch = Callable[[str, int, int], None]
 """Told of progress: the stage, how much of it is done, and of how much."""
-
 GAP_EXAMPLES = 64
 GROUPS = 8
 """Groups of examples that sampling errors are told from."""
@@ -39,6 +38,10 @@ CLEAN, DEFAULT = Budget(0), PGD()
 REFERENCE = PGD(steps=100, restarts=3, seed=2**32)  # a seed that the command line does not give
 """The much stronger attack that the inner gap is measured with: 15 times the gradients of the default, other
 starts."""
+
+
+def silence(stage: str, done: int, of: int) -> None:
+    """The watch that tells nobody."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ class Objective:
     attack: Attack = DEFAULT
     loss: Loss = cross_entropy
     batch_size: int = CHUNK
-    watch: Watch = lambda stage, done, of: None
+    watch: Watch = silence
     work: Counter[str] = field(default_factory=Counter, init=False)
 
     def __post_init__(self) -> None:
@@ -113,6 +116,12 @@ class Point:
     def frozen(self) -> Point:
         """The same θ on the landscape of this point's own perturbed data, which is attacked no more."""
         return self.objective.but(data=self.perturbed, budget=CLEAN).at(self.theta)
+
+    def quiet(self) -> Point:
+        """The same point, with all that is known of it, but no progress told: for steps of a larger loop."""
+        found = self.objective.but(watch=silence).at(self.theta)
+        found.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("objective", "theta")})
+        return found
 
     @cached_property
     def parts(self) -> list[Tensor]:

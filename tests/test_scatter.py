@@ -93,7 +93,7 @@ def test_on_a_linear_model_everything_is_as_in_closed_form(eps, flips):
     changes = [(logistic_gradient(w + t * v, data, float(Fraction(eps))) - base).norm().item() for t in h]
     assert found.gradient_norm == pytest.approx(base.norm().item(), rel=1e-6)
     assert np.allclose(found.change, changes, rtol=1e-6, atol=1e-12)
-    assert found.slope == pytest.approx(line(h, np.array(changes))[0][1], rel=1e-6)
+    assert found.slope == pytest.approx(line(h, np.array(changes)).found[1], rel=1e-6)
     y = 2.0 * data.y - 1
     share = torch.sigmoid(-(y * (data.x @ w) - float(Fraction(eps)) * w.abs().sum())).mean().item()
     jump = 2 * float(Fraction(eps)) * share if flips else 0.0
@@ -222,9 +222,10 @@ def test_nine_radii_and_two_directions_cost_19_attacks_and_37_gradients():
 def test_the_line_is_exact_where_there_is_one():
     h = np.geomspace(1e-4, 1, 9)
     for a, b in ((0.3, 2.0), (0.0, 1.0), (1e-3, 1e2), (5.0, 0.0), (0.0, 0.0)):
-        found, errors = line(h, a + b * h)
-        assert np.allclose(found, [a, b], rtol=1e-8, atol=1e-12)
-        assert np.allclose(errors, 0, atol=1e-6 * (a + b))
+        found = line(h, a + b * h)
+        assert np.allclose(found.found, [a, b], rtol=1e-8, atol=1e-12)
+        assert np.allclose(found.errors, 0, atol=1e-6 * (a + b))
+        assert found.misfit < 1e-6
 
 
 def test_the_errors_of_the_line_cover_the_truth():
@@ -232,8 +233,9 @@ def test_the_errors_of_the_line_cover_the_truth():
     rng, h = np.random.default_rng(0), np.geomspace(1e-4, 1, 9)
     inside = np.zeros(2)
     for _ in range(400):
-        found, errors = line(h, (0.03 + 0.5 * h) * np.exp(0.2 * rng.normal(size=9)))
-        inside += np.abs(found - [0.03, 0.5]) <= 2 * errors
+        found = line(h, (0.03 + 0.5 * h) * np.exp(0.2 * rng.normal(size=9)))
+        inside += np.abs(found.found - [0.03, 0.5]) <= 2 * found.errors
+        assert 0.02 < found.misfit < 0.5
     assert ((inside / 400 >= 0.85) & (inside / 400 <= 0.98)).all()
 
 

@@ -312,7 +312,7 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
 
 def _along(point: Point, v: Tensor, h: np.ndarray) -> Iterator[Point]:
     """θ + h v for each radius, made when it is asked for: the perturbations of all would fill the memory."""
-    return (point + radius * v for radius in h.tolist())
+    return (point.quiet() + radius * v for radius in h.tolist())
 
 
 def _work(point: Point, other: Point | None) -> Counter[str]:

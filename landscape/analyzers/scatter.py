@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from landscape.fit import Line
     from landscape.objective import Point
 
 GAP_EXAMPLES = 48
@@ -51,6 +52,8 @@ class Scatter(Measured):
     floor: ‖∇L_eps(θ) with other random starts − ∇L_eps(θ)‖, what the attack's own noise makes of h = 0
     floor_unbiased, floor_moved: the same for floor of what the others are of change
     jump, slope: intercept and slope of change, with the fit's standard errors; frozen: of change_frozen
+    misfit, misfit_frozen: how far R(h) is off that line, root mean square, relatively; where it is not small
+        R(h) is no line, and jump and slope describe it over all these radii together
     jump_sampling, slope_sampling: their standard errors if the examples are a sample of more
     jump_unbiased: intercept of change_unbiased
     jump_switching: jump − jump_frozen, and its standard error
@@ -69,8 +72,8 @@ class Scatter(Measured):
     LEGEND: ClassVar[str] = (
         "R(h): change of the gradient, ± standard error over the examples, re-attacked | adversary frozen; "
         "floor: R(0) with other random starts; jump, slope: R(h) ≈ jump + slope h, ± error of the fit, in "
-        "brackets what other examples of the same source would change; bound: 2 eps L_θx with L_θx from "
-        "below; κ: second difference of the loss along v"
+        "brackets what other examples of the same source would change; misfit: of that line, relatively; "
+        "bound: 2 eps L_θx with L_θx from below; κ: second difference of the loss along v"
     )
 
     direction: str
@@ -95,6 +98,7 @@ class Scatter(Measured):
     jump_stderr: float
     jump_sampling: float
     jump_unbiased: float
+    misfit: float
     slope: float
     slope_stderr: float
     slope_sampling: float
@@ -102,6 +106,7 @@ class Scatter(Measured):
     jump_frozen_stderr: float
     slope_frozen: float
     slope_frozen_stderr: float
+    misfit_frozen: float
     jump_switching: float
     jump_switching_stderr: float
     mixed: float
@@ -153,6 +158,7 @@ class Scatter(Measured):
             "jump, unbiased": plus_minus(self.jump_unbiased, 0.0),
             "L_θx": "",
             "jump / bound": "",
+            "misfit": f"{self.misfit:.0%}" + (f" | {self.misfit_frozen:.0%}" if self.eps else ""),
             "slope": plus_minus(self.slope, self.slope_stderr) + sampled(self.slope_sampling),
             "slope, frozen": "",
             "vᵀHv": plus_minus(self.curvature, 0.0),
@@ -284,15 +290,16 @@ def _along(common: _Common, name: str, vectors: list[Tensor], h: np.ndarray, cur
     cosine, cosine_frozen, switching, moved = (np.zeros(shape) for _ in range(4))
     kappa, kappa_frozen = np.zeros(shape), np.zeros(shape)
     for i, (start, base, v) in enumerate(zip(common.starts, common.groups, vectors, strict=True)):
+        near = start.quiet()
         flat = start.gradient.double()
         rise = float(v @ flat)
         for j, radius in enumerate(h.tolist()):
             o.watch(f"scatter along {name}", i * len(h) + j, math.prod(shape))
-            still = start.frozen() + radius * v
+            still = near.frozen() + radius * v
             frozen = still.gradient_groups(len(base))
             attacked, there = frozen, still
             if eps:
-                there = start + radius * v
+                there = near + radius * v
                 attacked = there.gradient_groups(len(base))
                 moved[i, j] = _moved(there, start)
             grams["attacked"][i, j], grams["frozen"][i, j] = _gram(attacked - base), _gram(frozen - base)
@@ -305,20 +312,22 @@ def _along(common: _Common, name: str, vectors: list[Tensor], h: np.ndarray, cur
     def fits(squared: np.ndarray) -> np.ndarray:
         """(2 + m,): jump, slope and R(h) of the mean over the starts."""
         changes = np.sqrt(squared.clip(0))
-        lines = np.mean([line(h, change)[0] for change in changes], axis=0)
+        lines = np.mean([line(h, change).found for change in changes], axis=0)
         return np.concatenate([lines, changes.mean(axis=0)])
 
     told: dict[str, float | np.ndarray] = {}
     for which, suffix in (("attacked", ""), ("frozen", "_frozen")):
         values, sampling = jackknife(fits, grams[which], sizes=common.sizes)
         each = np.sqrt(grams[which].sum(axis=(-2, -1)).clip(0)) / n
-        jump_error, slope_error = _errors([line(h, change) for change in each])
+        lines = [line(h, change) for change in each]
+        jump_error, slope_error = _errors(lines)
         whole = np.sqrt(np.asarray(beyond(grams[which], common.sizes)).clip(0)).mean(axis=0)
         told |= {
             f"jump{suffix}": float(values[0]),
             f"jump{suffix}_stderr": jump_error,
             f"slope{suffix}": float(values[1]),
             f"slope{suffix}_stderr": slope_error,
+            f"misfit{suffix}": float(np.mean([found.misfit for found in lines])),
             f"change{suffix}": values[2:],
             f"change{suffix}_stderr": sampling[2:],
             f"change{suffix}_unbiased": whole,
@@ -326,7 +335,7 @@ def _along(common: _Common, name: str, vectors: list[Tensor], h: np.ndarray, cur
         if which == "attacked":
             told |= {"jump_sampling": float(sampling[0]), "slope_sampling": float(sampling[1])}
             told["jump_unbiased"] = (
-                float(line(h, whole, like=values[2:])[0][0]) if np.isfinite(whole).all() else math.nan
+                float(line(h, whole, like=values[2:]).found[0]) if np.isfinite(whole).all() else math.nan
             )
     jump, frozen_jump = float(told["jump"]), float(told["jump_frozen"])
     error = math.hypot(float(told["jump_stderr"]), float(told["jump_frozen_stderr"])) if eps else 0.0
@@ -384,11 +393,11 @@ def _ratio(ratio: float, radius: float) -> str:
     return f"{ratio:.3g} at {radius:.2g}" if math.isfinite(ratio) else "not resolved"
 
 
-def _errors(lines: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+def _errors(lines: list[Line]) -> tuple[float, float]:
     """Standard errors of the mean over starts: of the fits, or of their spread where that is larger."""
     import numpy as np
 
-    values, errors = (np.array([each[i] for each in lines]) for i in (0, 1))
+    values, errors = np.array([each.found for each in lines]), np.array([each.errors for each in lines])
     fit = np.sqrt((errors**2).sum(axis=0)) / len(lines)
     spread = values.std(axis=0, ddof=1) / math.sqrt(len(lines)) if len(lines) > 1 else np.zeros(2)
     jump, slope = np.maximum(fit, spread)
