@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 TRAINED = ("0", "0.05", "0.1", "0.2")
 
 
-def study(analyzer: str, about: str | None, budgets: tuple[str, ...] = TRAINED, **options: Any) -> None:
-    """Measure the shipped LeNets; a file for each, and none that is there and complete is made again.
+def study(analyzer: str, about: str | None, budgets: tuple[str, ...] = TRAINED, **options: Any) -> Path:
+    """Measure the shipped LeNets; the folder with a file for each. None that is complete is made again.
 
     options: keyword arguments of the analyzer, which the command line may change
     """
@@ -39,3 +39,4 @@ def study(analyzer: str, about: str | None, budgets: tuple[str, ...] = TRAINED, 
         checkpoint = os.path.relpath(ROOT / f"data/checkpoints/lenet4_eps{trained}.pt")
         with progress() as watch:
             measure(analyzer, checkpoint, data="fashion-mini", output=output, watch=watch, **told)
+    return folder

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -205,11 +206,21 @@ class Point:
         """∇L_eps(θ) (P,), the perturbed data held fixed (Danskin's theorem)."""
         return (self.gradient_groups(1)[0] / len(self.objective.data)).to(self.theta)
 
-    def gradient_groups(self, groups: int = GROUPS) -> Tensor:
-        """The gradient of the summed loss of each group of examples (G, P), float64; see `Data.groups`.
+    @cached_property
+    def group_sizes(self) -> np.ndarray:
+        """Examples in each group of `gradient_groups` (G,): 8 groups, 1 where 8 gradients fill the memory."""
+        from landscape.hessian import free_memory
+
+        held = 4 * GROUPS * len(self.theta) * 8  # bytes of those at θ, at another point, and of differences
+        fit = held < free_memory(self.theta.device) / 2
+        return self.objective.data.groups(GROUPS if fit else 1)
+
+    def gradient_groups(self, groups: int | None = None) -> Tensor:
+        """The gradient of the summed loss of each group of examples (G, P), float64; see `group_sizes`.
 
         Their sum over n is the gradient, which is kept; how they differ tells its sampling error.
         """
+        groups = groups or len(self.group_sizes)
         o = self.objective
         leaves = self.leaves()
         logits: list[Tensor] = []

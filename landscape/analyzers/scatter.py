@@ -251,9 +251,8 @@ class _Common:
 
         point = starts[0]
         o = point.objective
-        count = group_count(point)
-        groups = [start.gradient_groups(count) for start in starts]
-        sizes = o.data.groups(count)
+        sizes = point.group_sizes
+        groups = [start.gradient_groups(len(sizes)) for start in starts]
         if not (math.isfinite(point.value) and torch.isfinite(groups[0]).all()):
             raise NumericalError(f"the loss is {point.value} at eps = {o.budget}, its gradient not finite")
         rounding = torch.finfo(point.theta.dtype).eps * max(1.0, point.logits.abs().max().item())
@@ -262,7 +261,7 @@ class _Common:
             again = reseeded(o.attack)
             other = o.but(attack=again).at(point.theta) if again else point
             if again:
-                gram = _gram(other.gradient_groups(count) - groups[0])
+                gram = _gram(other.gradient_groups(len(sizes)) - groups[0])
                 value, error = jackknife(np.sqrt, gram, sizes=sizes)
                 whole = float(np.sqrt(max(0.0, float(beyond(gram, sizes)))))
                 floor = (float(value), float(error), whole, _moved(other, point))
@@ -378,15 +377,6 @@ def _along(common: _Common, name: str, vectors: list[Tensor], h: np.ndarray, cur
         seconds=math.nan,
         **told,  # type: ignore[arg-type]
     )
-
-
-def group_count(point: Point) -> int:
-    """Groups of examples whose gradients can be held at once; 1, which tells no error, for huge models."""
-    from landscape.hessian import free_memory
-    from landscape.objective import GROUPS
-
-    held = 4 * GROUPS * len(point.theta) * 8  # bytes: at θ, at θ + h v, frozen, and their difference
-    return GROUPS if held < free_memory(point.theta.device) / 2 else 1
 
 
 def _ratio(ratio: float, radius: float) -> str:
