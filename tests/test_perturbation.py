@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from landscape import PGD, Budget, Data, Linear, Network, Objective, load, plot, registry
+from landscape import PGD, Budget, Data, Linear, Network, Objective, load, registry
 from landscape.analyzers.perturbation import Perturbation, perturbation, similarity
 from landscape.cli import run
 from landscape.directions import random
@@ -271,6 +271,8 @@ def test_a_cosine_below_the_floor_is_told():
 def test_the_curves_are_the_numbers(between):
     from matplotlib.figure import Figure
 
+    from landscape.plot.perturbation import perturbation as draw
+
     points = [attacked(nets.mlp(), nets.data(9, 4), eps) for eps in ("0.1", "0.2")]
     others = [attacked(nets.trained(nets.mlp(), 1), nets.data(9, 4), eps) for eps in ("0.1", "0.2")]
     found = [
@@ -278,7 +280,7 @@ def test_the_curves_are_the_numbers(between):
         for p, other in zip(points, others, strict=True)
     ]
     axes = Figure().subplots()
-    plot.perturbation(Run("perturbation", {}, found), axes, direction=found[0].direction)
+    draw(Run("perturbation", {}, found), axes, direction=found[0].direction)
     if between:
         cosines, floors = (container.lines[0] for container in axes.containers)
         assert list(cosines.get_ydata()) == [r.cosine[0] for r in found]
@@ -289,7 +291,7 @@ def test_the_curves_are_the_numbers(between):
             assert list(curve.get_xdata()) == list(result.radii)
             assert list(curve.get_ydata()) == list(result.cosine)
             assert set(floor.get_ydata()) == {result.floor}
-            assert floor.get_color().tolist() == curve.get_color().tolist()
+            assert floor.get_color() == curve.get_color()
     low, high = axes.get_ylim()
     assert low < min(min(*r.cosine, r.floor) for r in found) < 1 < high < 1.05
 

@@ -1,0 +1,107 @@
+"""Figures of results, one file for each kind, drawing on an Axes; nothing is computed here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+
+from landscape.errors import InputError, LandscapeError
+from landscape.files import atomic
+from landscape.plot.gradient import gradient_noise, gradient_norms
+from landscape.plot.grid import each_direction, each_run
+from landscape.plot.perturbation import perturbation
+from landscape.plot.scatter import scatter
+from landscape.plot.sharpness import sharpness
+from landscape.plot.style import HEIGHT, LINE, LOW, STYLE, WIDTHS, printable
+from landscape.plot.training import training
+from landscape.plot.trajectory import trajectory_distance, trajectory_gradient, trajectory_loss
+from landscape.results import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+FORMATS = (".pdf", ".png", ".svg")
+PANELS = {
+    "sharpness": each_run(sharpness),
+    "gradient": each_run(gradient_norms, gradient_noise),
+    "scatter": each_direction(scatter),
+    "perturbation": each_direction(perturbation),
+    "trajectory": each_run(trajectory_loss, trajectory_gradient, trajectory_distance),
+}
+FIGURES = {"training": training}
+OWN_SCALES = {"gradient", "trajectory"}  # each column of panels has its own scale
+
+
+def figure(runs: list[Run]) -> Figure:
+    """The figure of one or several runs of one kind, panels for each, on one scale."""
+    from matplotlib.figure import Figure
+
+    kinds = {run.kind for run in runs}
+    if len(kinds) != 1 or not runs:
+        raise InputError(
+            f"results of different kinds cannot share a figure: {', '.join(sorted(kinds)) or 'none came'}"
+        )
+    (kind,) = kinds
+    if kind not in (*PANELS, *FIGURES):
+        known = ", ".join((*PANELS, *FIGURES))
+        raise InputError(f"results of the kind {kind!r} have no figure yet; there are {known}")
+    for place, run in enumerate(runs, 1):
+        if not run.results:
+            raise InputError(f"file {place} of {len(runs)} holds no result to draw; leave it out")
+    if kind in FIGURES:
+        return FIGURES[kind](runs)
+    grid = PANELS[kind](runs)
+    rows, columns = len(grid), max(len(row) for row in grid)
+    shared: Any = "col" if kind in OWN_SCALES else "all"
+    with matplotlib.rc_context(STYLE):
+        canvas = Figure()
+        places = canvas.subplots(rows, columns, sharey=shared, squeeze=False)
+        lines, count = [0] * rows, sum(len(row) for row in grid)
+        said: dict[int, list[str]] = {}  # the first legend of each column of panels
+        for place in range(rows * columns):
+            row, column = divmod(place, columns)
+            axes = places[row, column]
+            if column >= len(grid[row]):
+                axes.remove()
+                continue
+            grid[row][column].draw(axes)
+            axes.yaxis.label.set_visible(shared == "col" or column == 0)
+            if shared == "all" and column:
+                axes.tick_params(labelleft=False)
+            legend = axes.get_legend()
+            told = [text.get_text() for text in legend.get_texts()]
+            if count > 1:
+                name = f"({chr(97 + place % 26)}) {printable(grid[row][column].name)}".rstrip()
+                if shared == "col" and told == said.get(column):
+                    legend.remove()
+                    axes.set_title(name, loc="left", fontsize=STYLE["font.size"])
+                    lines[row] = max(lines[row], 1)
+                    continue
+                legend.set_title(name)
+            said.setdefault(column, told)
+            lines[row] = max(lines[row], len(told) + (count > 1))
+        canvas.set_size_inches(WIDTHS[columns], rows * (HEIGHT if rows < 3 else LOW) + LINE * sum(lines))
+    return canvas
+
+
+def save(canvas: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure as PDF, PNG (300 dpi) or SVG, by the path's ending; equal figures give equal bytes."""
+    ending = check_format(path)
+    metadata = {".pdf": {"CreationDate": None}, ".png": {"Software": None}, ".svg": {"Date": None}}[ending]
+    with matplotlib.rc_context(STYLE), atomic(path) as temporary:
+        try:
+            canvas.savefig(temporary, format=ending[1:], dpi=300, metadata=metadata)
+        except (RuntimeError, ValueError) as error:
+            raise LandscapeError(f"{path} could not be drawn: {error}") from error
+
+
+def check_format(path: str | os.PathLike[str]) -> str:
+    """The ending of a figure's path; InputError where no figure can be written so."""
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise InputError(f"{path}: a figure is written as {', '.join(FORMATS)}; end the path in one of these")
+    return ending

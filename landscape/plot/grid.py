@@ -1,0 +1,69 @@
+"""Which panels a figure has: one for each run, drawer or direction, in rows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from landscape.plot.style import WIDTHS
+from landscape.results import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel of a figure: what it is of, for its title, and the function that draws it on an Axes."""
+
+    name: str
+    draw: Callable[[Axes], None]
+
+
+def each_run(*drawers: Callable[..., None]) -> Callable[[list[Run]], list[list[Panel]]]:
+    """A panel for each run, or where there are several drawers a row for each run."""
+
+    def panels(runs: list[Run]) -> list[list[Panel]]:
+        names = [Path(run.provenance["checkpoint"]["path"]).stem if len(runs) > 1 else "" for run in runs]
+        rows = [
+            [Panel(name, functools.partial(drawer, run, beside=runs)) for drawer in drawers]
+            for name, run in zip(names, runs, strict=True)
+        ]
+        return wrapped(rows)
+
+    return panels
+
+
+def each_direction(drawer: Callable[..., None]) -> Callable[[list[Run]], list[list[Panel]]]:
+    """A row for each run with a panel for each direction."""
+
+    def panels(runs: list[Run]) -> list[list[Panel]]:
+        rows = []
+        for run in runs:
+            ways = list(dict.fromkeys(result.direction for result in run.results))
+            stem = Path(run.provenance["checkpoint"]["path"]).stem if len(runs) > 1 else ""
+            names = [
+                ", ".join(filter(None, (stem, way if len(ways) > 1 or not stem else ""))) for way in ways
+            ]
+            rows.append(
+                [
+                    Panel(name, functools.partial(drawer, run, direction=way, beside=runs))
+                    for name, way in zip(names, ways, strict=True)
+                ]
+            )
+        return wrapped(rows)
+
+    return panels
+
+
+def wrapped(rows: list[list[Panel]]) -> list[list[Panel]]:
+    """Rows no longer than a page is wide; single panels side by side."""
+    most = max(len(row) for row in rows)
+    if most == 1 or len(rows) == 1:
+        panels = [panel for row in rows for panel in row]
+        columns = 2 if len(panels) == 4 else min(len(panels), max(WIDTHS))
+        return [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    return [row[i : i + max(WIDTHS)] for row in rows for i in range(0, len(row), max(WIDTHS))]
