@@ -20,7 +20,14 @@ def table(results: Path) -> str:
     runs = [load(results / f"scatter_eps{trained}.h5") for trained in TRAINED]
     ways = list(dict.fromkeys(result.direction for result in runs[0].results))
     ends = list(dict.fromkeys((ways[0], ways[-1])))
-    titles = ["trained at", "measured at", *(f"jump, {way}" for way in ends), "floor", "frozen", "without n"]
+    titles = [
+        "trained at",
+        "measured at",
+        *(f"jump, {way}" for way in ends),
+        "floor",
+        "jump, frozen",
+        "jump, unbiased",
+    ]
     lines = [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
     for trained, run in zip(TRAINED, runs, strict=True):
         for budget in dict.fromkeys(result.budget for result in run.results):

@@ -89,3 +89,26 @@ def test_the_sharpness_study_is_complete_in_the_repository():
         assert each.complete
         assert [result.budget for result in each.results] == ["0", "0.05", "0.1", "0.2"]
         assert all(result.converged and result.trace_method == "exact" for result in each.results)
+
+
+@pytest.mark.parametrize(
+    ("name", "budgets", "directions"),
+    [
+        ("gradient", ["0", "0.05", "0.1", "0.2"], [None]),
+        ("scatter", ["0", "0.05", "0.1", "0.2"], ["random", "gradient", "eigenvector:1"]),
+        ("perturbation", ["0.05", "0.1", "0.2"], ["random", "eigenvector:1"]),
+    ],
+)
+def test_the_studies_of_gradients_are_complete_in_the_repository(name, budgets, directions):
+    runs = [load(path) for path in sorted((ROOT / "data/results").glob(f"{name}_eps*.h5"))]
+    assert len(runs) == 4
+    for each in runs:
+        assert each.complete
+        there = [(r.budget, getattr(r, "direction", None)) for r in each.results]
+        assert there == [(budget, way) for budget in budgets for way in directions]
+
+
+def test_the_table_of_jumps_in_the_readme_is_that_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "analyses")
+    table = runpy.run_path(str(ROOT / "analyses/scatter.py"))["table"](ROOT / "data/results")
+    assert table in (ROOT / "README.md").read_text()

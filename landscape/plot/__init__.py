@@ -34,6 +34,7 @@ PANELS = {
 }
 FIGURES = {"training": training}
 OWN_SCALES = {"gradient", "trajectory"}  # each column of panels has its own scale
+ONE_LEGEND = {"gradient", "trajectory", "perturbation"}  # for a column, where it tells no numbers
 
 
 def figure(runs: list[Run]) -> Figure:
@@ -76,7 +77,7 @@ def figure(runs: list[Run]) -> Figure:
             told = [text.get_text() for text in legend.get_texts()]
             if count > 1:
                 name = f"({chr(97 + place % 26)}) {printable(grid[row][column].name)}".rstrip()
-                if shared == "col" and told == said.get(column):
+                if kind in ONE_LEGEND and told == said.get(column):
                     legend.remove()
                     axes.set_title(name, loc="left", fontsize=STYLE["font.size"])
                     lines[row] = max(lines[row], 1)
@@ -84,6 +85,9 @@ def figure(runs: list[Run]) -> Figure:
                 legend.set_title(name)
             said.setdefault(column, told)
             lines[row] = max(lines[row], len(told) + (count > 1))
+        for above, below in zip(places[:-1].flat, places[1:].flat, strict=True):
+            if below in canvas.axes and above.get_xlabel() == below.get_xlabel():
+                above.xaxis.label.set_visible(False)
         canvas.set_size_inches(WIDTHS[columns], rows * (HEIGHT if rows < 3 else LOW) + LINE * sum(lines))
     return canvas
 
