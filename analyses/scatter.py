@@ -40,7 +40,7 @@ def table(results: Path) -> str:
                 *(plus_minus(r.jump, r.jump_stderr) for r in (first, *more)),
                 plus_minus(first.floor, first.floor_stderr),
                 plus_minus(first.jump_frozen, first.jump_frozen_stderr),
-                f"{first.jump_unbiased:.2g}",
+                plus_minus(first.jump_unbiased, first.jump_unbiased_stderr),
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -10,7 +10,8 @@ import signal
 import sys
 import typing
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -216,6 +217,8 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
             from landscape import plot as drawing
 
             drawing.check_format(figure)
+            if given["output"] and Path(figure).resolve() == Path(given["output"]).resolve():
+                raise InputError(f"{figure} would be both the results and their figure; give two names")
         from landscape import runs
         from landscape.progress import progress
         from landscape.results import Run
@@ -223,19 +226,30 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
         found = Run(name, {})
         if figure:
             runs.check_writable(figure)
-        try:
-            # What code of the user's own prints goes to stderr: stdout is for the report alone.
-            with progress(quiet) as watch, redirect_stdout(sys.stderr):
-                runs.measure(name, checkpoint, wanted, norm=norm, watch=watch, told=found, **given)
-        finally:
+
+        def report() -> None:
             if found.results:
                 from landscape.report import print_run
 
                 print_run(found, as_json, given["output"])
-        if figure:
-            drawing.save(drawing.figure([found]), figure)
-            if not as_json:
-                print(f"wrote {figure}")
+
+        def draw() -> None:
+            if figure and found.results:
+                drawing.save(drawing.figure([found]), figure)
+                if not as_json:
+                    print(f"wrote {figure}")
+
+        try:
+            # What code of the user's own prints goes to stderr: stdout is for the report alone.
+            with progress(quiet) as watch, redirect_stdout(sys.stderr):
+                runs.measure(name, checkpoint, wanted, norm=norm, watch=watch, told=found, **given)
+        except BaseException:
+            report()
+            with suppress(Exception):  # a figure that fails does not hide why the run ended
+                draw()
+            raise
+        report()
+        draw()
 
     prose = re.split(r"\n\s*\n(?=\w+: )", text)[0]
     return click.command(name, help=prose, context_settings=CONTEXT)(command)

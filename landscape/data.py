@@ -120,14 +120,17 @@ class Data:
             for first in range(start, stop, batch_size):
                 yield slice(first, min(first + batch_size, stop))
 
-    def groups(self, most: int) -> np.ndarray:
-        """The number of examples (G,) in each group of chunks, chunk i being of group i mod G ≤ most."""
-        chunks = -(-len(self) // CHUNK)
-        sizes = np.full(chunks, CHUNK)
-        sizes[-1] = len(self) - CHUNK * (chunks - 1)
-        return np.bincount(np.arange(chunks) % min(most, chunks), weights=sizes)
+    def groups(self, count: int) -> list[Tensor]:
+        """The rows of `count` groups of examples, as equal in size as can be, drawn by lot.
 
-    def inputs(self, rows: slice, like: Tensor) -> tuple[Tensor, Tensor]:
+        By the examples' places: groups depend on no batch size and no order, and data that is sorted by class
+        has all classes in each, as the error that they tell of requires.
+        """
+        order = np.argsort(self.index.cpu().numpy(), kind="stable")
+        lot = np.random.Generator(np.random.Philox(key=[0, 2**32])).permutation(len(self))
+        return [torch.from_numpy(part) for part in np.array_split(order[lot], count)]
+
+    def inputs(self, rows: slice | Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """(x, y) of some rows, x in [0, 1] with the type and device of `like`, images channels-last."""
         x = self.x[rows].to(like.device)
         x = x.to(like.dtype) / 255 if x.dtype == torch.uint8 else x.to(like.dtype)
@@ -136,22 +139,13 @@ class Data:
         return x, self.y[rows].to(like.device)
 
 
-def total(
-    function: Callable[[slice], Tensor], data: Data, batch_size: int = CHUNK, groups: int | None = None
-) -> Tensor:
-    """Σ over the data of function(rows), a function that sums over its rows; chunks are added in float64.
-
-    groups: where given, one sum for each group of examples (G, …), chunk i being of group i mod G; no more
-        groups than chunks
-    """
+def total(function: Callable[[slice], Tensor], data: Data, batch_size: int = CHUNK) -> Tensor:
+    """Σ over the data of function(rows), a function that sums over its rows; chunks are added in float64."""
     if batch_size < 1:
         raise InputError(f"batch size {batch_size} is not possible; give at least 1")
-    count = len(data.groups(groups or 1))
     result: Tensor | None = None
     for rows in data.chunks(batch_size):
         part = function(rows).detach()
-        if result is None:
-            result = torch.zeros(count, *part.shape, dtype=torch.float64, device=part.device)
-        result[rows.start // CHUNK % count] += part
+        result = part.double() if result is None else result.add_(part)
     assert result is not None
-    return result if groups else result[0]
+    return result

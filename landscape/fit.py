@@ -36,12 +36,20 @@ def line(h: np.ndarray, values: np.ndarray, like: np.ndarray | None = None) -> L
     expected = sizes = np.maximum(sizes, smallest)
     for _ in range(200):
         weights = 1 / np.sqrt(sizes * expected)
-        found = np.linalg.lstsq(design * weights[:, None], values * weights, rcond=None)[0]
+        found = _least(design * weights[:, None], values * weights)
         following = np.maximum(design @ found, smallest)
         if like is not None or np.allclose(following, expected, rtol=1e-10, atol=0):
             break
         expected = following
     off = weights * (values - design @ found)
     scaled = design * weights[:, None]
-    covariance = np.linalg.inv(scaled.T @ scaled) * (off @ off) / (len(h) - 2)
-    return Line(found, np.sqrt(np.diag(covariance)), float(np.sqrt((off**2).mean())))
+    lengths = np.linalg.norm(scaled, axis=0)
+    inverse = np.linalg.pinv(scaled / lengths) / lengths[:, None]
+    errors = np.linalg.norm(inverse, axis=1) * np.sqrt((off @ off) / (len(h) - 2))
+    return Line(found, errors, float(np.sqrt((off**2).mean())))
+
+
+def _least(design: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Least squares with columns of one length: radii may span decades."""
+    lengths = np.linalg.norm(design, axis=0)
+    return np.linalg.lstsq(design / lengths, values, rcond=None)[0] / lengths

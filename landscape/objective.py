@@ -204,23 +204,6 @@ class Point:
     @cached_property
     def gradient(self) -> Tensor:
         """∇L_eps(θ) (P,), the perturbed data held fixed (Danskin's theorem)."""
-        return (self.gradient_groups(1)[0] / len(self.objective.data)).to(self.theta)
-
-    @cached_property
-    def group_sizes(self) -> np.ndarray:
-        """Examples in each group of `gradient_groups` (G,): 8 groups, 1 where 8 gradients fill the memory."""
-        from landscape.hessian import free_memory
-
-        held = 4 * GROUPS * len(self.theta) * 8  # bytes of those at θ, at another point, and of differences
-        fit = held < free_memory(self.theta.device) / 2
-        return self.objective.data.groups(GROUPS if fit else 1)
-
-    def gradient_groups(self, groups: int | None = None) -> Tensor:
-        """The gradient of the summed loss of each group of examples (G, P), float64; see `group_sizes`.
-
-        Their sum over n is the gradient, which is kept; how they differ tells its sampling error.
-        """
-        groups = groups or len(self.group_sizes)
         o = self.objective
         leaves = self.leaves()
         logits: list[Tensor] = []
@@ -229,8 +212,37 @@ class Point:
             return flat(self.first_derivatives(rows, leaves, create_graph=False, logits=logits), leaves)
 
         with exact_arithmetic():
-            summed = total(chunk, self.perturbed, o.batch_size, groups)
+            summed = total(chunk, self.perturbed, o.batch_size)
         self.__dict__.setdefault("logits", torch.cat(logits))
+        return (summed / len(o.data)).to(self.theta)
+
+    @cached_property
+    def group_sizes(self) -> np.ndarray:
+        """Examples in each group of `gradient_groups` (G,): 8 groups, 1 where 8 gradients fill the memory."""
+        from landscape.hessian import free_memory
+
+        held = 4 * GROUPS * len(self.theta) * 8  # bytes of those at θ, at another point, and of differences
+        fit = held < free_memory(self.theta.device) / 2
+        count = min(GROUPS, len(self.objective.data) // 2) if fit else 1
+        return np.array([len(rows) for rows in self.objective.data.groups(max(1, count))])
+
+    def gradient_groups(self, groups: int | None = None) -> Tensor:
+        """The gradient of the summed loss of each group of examples (G, P), float64; see `Data.groups`.
+
+        Their sum over n is the gradient, which is kept; how they differ tells its sampling error.
+        """
+        o = self.objective
+        leaves = self.leaves()
+        each = o.data.groups(groups or len(self.group_sizes))
+        summed = torch.zeros(len(each), len(self.theta), dtype=torch.float64, device=self.theta.device)
+        logits: list[Tensor] = []
+        with exact_arithmetic():
+            for place, group in enumerate(each):
+                for rows in group.split(min(CHUNK, o.batch_size)):
+                    found = self.first_derivatives(rows, leaves, create_graph=False, logits=logits)
+                    summed[place] += flat(found, leaves)
+        back = torch.argsort(torch.cat(each)).to(self.theta.device)
+        self.__dict__.setdefault("logits", torch.cat(logits)[back])
         self.__dict__.setdefault("gradient", (summed.sum(dim=0) / len(o.data)).to(self.theta))
         return summed
 
@@ -273,7 +285,11 @@ class Point:
         ]
 
     def first_derivatives(
-        self, rows: slice, leaves: list[Tensor], create_graph: bool, logits: list[Tensor] | None = None
+        self,
+        rows: slice | Tensor,
+        leaves: list[Tensor],
+        create_graph: bool,
+        logits: list[Tensor] | None = None,
     ) -> tuple[Tensor | None, ...]:
         """The gradient of the summed loss of some rows of the perturbed data; None for unused parameters.
 

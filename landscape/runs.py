@@ -18,7 +18,7 @@ import h5py
 import torch
 from torch import nn
 
-from landscape import registry, results
+from landscape import directions, registry, results
 from landscape._version import __version__
 from landscape.attacks.pgd import PGD
 from landscape.budget import Budget, Norm, budgets, text
@@ -35,6 +35,8 @@ from landscape.training import train as train_module
 
 NEED_A_BUDGET = ("perturbation",)
 """Analyzers of the perturbations themselves, of which eps = 0 has none."""
+TAKE_DIRECTIONS = ("perturbation", "scatter")
+"""Analyzers whose option `directions` may name files."""
 
 
 class _Points(Sequence[Point]):
@@ -92,6 +94,8 @@ def measure(
         raise InputError(f"seed {seed} is negative; give 0 or more")
     if output is not None:
         check_result_file(output)
+        if analyzer in TAKE_DIRECTIONS:
+            _check_directions_are_kept(output, options.get("directions"))
     if analyzer in NEED_A_BUDGET and not all(budget.eps for budget in wanted):
         raise InputError(f"eps = 0 has no perturbation for {analyzer} to look at; give budgets above 0")
     paths = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else list(checkpoint)
@@ -200,6 +204,14 @@ def train(
         )
     if keep is not None and keep < 1:
         raise InputError(f"keep = {keep}: every keep-th epoch is kept, for a keep of at least 1")
+    if keep is not None and log_file.parent.resolve() == Path(output).parent.resolve():
+        kept = [kept_path(output, epoch, epochs) for epoch in range(0, epochs + 1, keep)]
+        if log_file.name in {path.name for path in kept}:
+            raise InputError(f"{log_file} would be both an epoch that is kept and the log; give two names")
+    if log is None and (other := _logged(log_file)) and _is_another(other, output):
+        raise InputError(
+            f"{log_file}, where the log would go, is the log of the checkpoint {other}; give --log"
+        )
     if registry.is_callable_spec(model):
         names = ", ".join(registry.named("model"))
         raise InputError(f"{model} is code of your own; what can be trained here are the models {names}")
@@ -335,6 +347,13 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         ) from error
 
 
+def _check_directions_are_kept(output: str | os.PathLike[str], wanted: str | None) -> None:
+    """Raise where the results would be written over the vectors that a user gave."""
+    for direction in directions.parse(wanted) if wanted else []:
+        if Path(direction.kind).resolve() == Path(output).resolve():
+            raise InputError(f"{output} would be both the directions and the results; give two names")
+
+
 def _split(path: str | os.PathLike[str]) -> tuple[str, str]:
     """A file's name and its ending: ("mine", ".pt"), and ("lenet_eps0.1", ""), where .1 is none."""
     name = Path(path)
@@ -346,6 +365,21 @@ def _kind(path: Path) -> str | None:
     with suppress(OSError), h5py.File(path, "r") as file:
         return file.attrs.get("kind")
     return None
+
+
+def _logged(path: Path) -> str | None:
+    """The checkpoint that a training's log is of; None where there is no such log that can be read."""
+    with suppress(InputError):
+        if _kind(path) == "training":
+            return results.load(path).provenance["checkpoint"].get("path")
+    return None
+
+
+def _is_another(stored: str, output: str | os.PathLike[str]) -> bool:
+    """Whether a stored path is not that of the output, which may have been named from another folder."""
+    if Path(stored).resolve() == Path(output).resolve():
+        return False
+    return Path(stored).name != Path(output).name or Path(stored).exists()
 
 
 def _announce(watch: Watch, budget: Budget, place: int, of: int) -> Watch:

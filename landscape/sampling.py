@@ -16,7 +16,9 @@ import numpy as np
 Statistic = Callable[..., float | np.ndarray]
 
 
-def jackknife(statistic: Statistic, *grams: np.ndarray, sizes: np.ndarray) -> tuple[Any, Any]:
+def jackknife(
+    statistic: Statistic, *grams: np.ndarray, sizes: np.ndarray, across: bool = False
+) -> tuple[Any, Any]:
     """A function of inner products of means, and its standard error if the examples are a sample of more.
 
     Delete-one-group jackknife: (G − 1)/G times the sum of squared deviations of the values without a group
@@ -25,13 +27,27 @@ def jackknife(statistic: Statistic, *grams: np.ndarray, sizes: np.ndarray) -> tu
     statistic: takes the inner products, one array (…) for each Gram matrix; returns an array or a number
     grams: (…, G, G) inner products of the groups' sums, each group summed over its examples
     sizes: (G,) examples in each group
+    across: take the inner products without bias, as those of the source that the examples come from. That of
+        two means over the same n examples exceeds it by their covariance over n; that of different groups
+        does not: Σ_{g≠h} M_gh / Σ_{g≠h} n_g n_h
     """
     groups = len(sizes)
     everything = np.arange(groups)
 
+    def inner(gram: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        part, n = gram[..., kept[:, None], kept], sizes[kept]
+        summed = part.sum(axis=(-2, -1))
+        if not across:
+            return summed / n.sum() ** 2
+        pairs = n.sum() ** 2 - (n**2).sum()
+        return (
+            (summed - np.trace(part, axis1=-2, axis2=-1)) / pairs
+            if pairs
+            else np.full(summed.shape, math.nan)
+        )
+
     def of(kept: np.ndarray) -> np.ndarray:
-        n = sizes[kept].sum()
-        return np.asarray(statistic(*(g[..., kept[:, None], kept].sum(axis=(-2, -1)) / n**2 for g in grams)))
+        return np.asarray(statistic(*(inner(gram, kept) for gram in grams)))
 
     value = of(everything)
     if groups < 2:
@@ -39,14 +55,3 @@ def jackknife(statistic: Statistic, *grams: np.ndarray, sizes: np.ndarray) -> tu
     left = np.stack([of(np.delete(everything, g)) for g in everything])
     error = np.sqrt((groups - 1) / groups * ((left - left.mean(axis=0)) ** 2).sum(axis=0))
     return value[()], error[()]
-
-
-def beyond(gram: np.ndarray, sizes: np.ndarray) -> Any:
-    """⟨E a, E b⟩ of the source that the examples come from, without bias; NaN for one group.
-
-    The inner product of two means over the same n examples exceeds it by their covariance over n. That of
-    different groups does not: Σ_{g≠h} M_gh / Σ_{g≠h} n_g n_h.
-    """
-    pairs = sizes.sum() ** 2 - (sizes**2).sum()
-    across = gram.sum(axis=(-2, -1)) - np.trace(gram, axis1=-2, axis2=-1)
-    return across / pairs if pairs else np.full(np.shape(across), math.nan)[()]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from landscape import cli, load, registry
+from landscape.errors import NumericalError
 
 MODEL = "mlp:inputs=16,hidden=8,layers=1,classes=3"
 COMMON = "--model {model} --data {place}/data.npz --attack pgd:steps=2 --quiet"
@@ -156,3 +157,49 @@ def test_the_direction_of_a_file_is_the_same_for_every_budget(run, place):
         run(f"scatter {{place}}/a.pt --eps 0,0.1 --radii 0.01,0.1,1 --json --directions {place}/v.h5")[1]
     )
     assert [r["direction"] for r in told["results"]] == ["v.h5:v:0"] * 2
+
+
+@pytest.mark.parametrize("command", ["scatter", "perturbation"])
+def test_the_vectors_of_a_user_are_not_written_over(command, run, place):
+    with h5py.File(place / "v.h5", "w") as file:
+        file["v"] = np.ones(16 * 8 + 8 + 8 * 3 + 3)
+    before = (place / "v.h5").read_bytes()
+    code, out, err = run(
+        f"{command} {{place}}/a.pt --eps 0.1 --radii 0.1,1 --directions random,{place}/v.h5:v:0 "
+        f"-o {place}/../{place.name}/v.h5"
+    )
+    assert (code, out) == (2, "")
+    assert "both the directions and the results" in err
+    assert (place / "v.h5").read_bytes() == before
+
+
+def test_a_figure_is_not_drawn_over_the_results(run, place):
+    code, out, err = run(
+        f"trajectory {{place}}/a.pt -o {place}/same.png --figure {place}/../{place.name}/same.png"
+    )
+    assert (code, out) == (2, "")
+    assert "both the results and their figure" in err
+    assert not (place / "same.png").exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), NumericalError("no number")])
+@pytest.mark.parametrize("drawable", [True, False])
+def test_what_ends_early_is_drawn_all_the_same(error, drawable, run, place, monkeypatch):
+    from landscape import plot
+    from landscape.analyzers import trajectory
+
+    whole = trajectory._seen
+
+    def second_fails(point):
+        if point.objective.network.name.endswith("b.pt"):
+            raise error
+        return whole(point)
+
+    monkeypatch.setattr(trajectory, "_seen", second_fails)
+    if not drawable:
+        monkeypatch.setattr(plot, "save", None)
+    code, out, err = run(f"trajectory {{place}}/a.pt {{place}}/b.pt --figure {place}/t.png")
+    assert code == (cli.INTERRUPTED if isinstance(error, KeyboardInterrupt) else error.exit_code)
+    assert "INCOMPLETE" in out
+    assert (place / "t.png").exists() == (f"wrote {place}/t.png" in out) == drawable
+    assert len(err.strip().splitlines()) == 1

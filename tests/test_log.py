@@ -326,6 +326,8 @@ def test_epochs_are_kept_as_they_were_from_the_initial_weights_on(
 def test_nothing_is_trained_where_the_log_would_cost_another_file(npz, tmp_path, monkeypatch):
     monkeypatch.setattr("landscape.runs.train_module", None)
     save(Run("sharpness", {"schema": 1}), tmp_path / "results.h5")
+    of = {"schema": 1, "checkpoint": {"path": str(tmp_path / "tt.pt")}, "data": {}}
+    save(Run("training", of), tmp_path / "tt.h5")
     (tmp_path / "notes.h5").write_text("notes")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for name, options, words in [
@@ -337,7 +339,21 @@ def test_nothing_is_trained_where_the_log_would_cost_another_file(npz, tmp_path,
         ("a.pt", {"log": tmp_path}, "is a folder"),
         ("a.pt", {"log": tmp_path / "nothing" / "a.h5"}, "cannot be written"),
         ("a.pt", {"keep": 0}, "keep = 0"),
+        ("a.pt", {"keep": 1, "log": tmp_path / "a-epoch0.pt"}, "both an epoch that is kept and the log"),
+        ("a.pt", {"keep": 1, "log": tmp_path / "." / "a-epoch1.pt"}, "both an epoch that is kept"),
+        ("tt.ckpt", {}, "is the log of the checkpoint .*tt.pt; give --log"),
     ]:
         with pytest.raises(InputError, match=words):
             run(MODEL, npz, tmp_path / name, budget=Budget(0), epochs=1, **options)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_training_done_again_writes_over_its_own_log_from_whatever_folder(npz, tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    run(MODEL, npz, "t.pt", budget=Budget(0), epochs=1)
+    run(MODEL, npz, "t.pt", budget=Budget(0), epochs=1)
+    monkeypatch.chdir(tmp_path)
+    run(MODEL, npz, "a/t.pt", budget=Budget(0), epochs=2)
+    assert landscape.load("a/t.h5").results[0].epochs == 2
+    run(MODEL, npz, "a/t.ckpt", budget=Budget(0), epochs=1, log="a/t.h5")  # as told

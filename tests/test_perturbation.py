@@ -259,6 +259,15 @@ def test_what_cannot_be_compared_is_refused():
         next(perturbation(attacked(nets.trained(huge), nets.data(9, 4)), radii="0.1"))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_radius_at_which_the_weights_overflow_is_refused_and_no_data(dtype):
+    largest = {torch.float32: "1e30", torch.float64: "1e300"}[dtype]
+    with pytest.raises(NumericalError, match=r"a radius of 1e\+30+ along random; give smaller --radii"):
+        list(perturbation(attacked(nets.cnn(), nets.data(9, 2, 6, 6), dtype=dtype), radii=f"0.1,{largest}"))
+    (fine,) = perturbation(attacked(nets.cnn(), nets.data(9, 2, 6, 6), dtype=dtype), radii="0.1,10")
+    assert np.isfinite(fine.cosine).all()
+
+
 def test_a_cosine_below_the_floor_is_told():
     point = attacked(nets.cnn(), nets.data(20, 2, 6, 6), "0.3", attack=PGD(steps=20))
     near, far = (next(perturbation(point, radii=radii)) for radii in ("1e-6,1", "30,40"))

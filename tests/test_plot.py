@@ -7,6 +7,7 @@ from test_results import a_run, result
 
 from landscape import plot
 from landscape.errors import InputError, LandscapeError
+from landscape.plot.grid import Panel, wrapped
 
 
 def falling(top: float, bottom: float, k: int = 5) -> np.ndarray:
@@ -186,3 +187,37 @@ def test_what_cannot_be_drawn_is_refused_in_words(tmp_path):
     with pytest.raises(LandscapeError, match="there is no folder"):
         plot.save(figure, tmp_path / "nothing" / "a.pdf")
     assert not list(tmp_path.iterdir())
+
+
+def test_four_panels_are_two_by_two_and_the_letters_skip_no_place():
+    def row(count, name=""):
+        return [Panel(f"{name}{i}", None) for i in range(count)]
+
+    assert [len(r) for r in wrapped([row(4)])] == [2, 2]
+    assert [len(r) for r in wrapped([row(4), row(4)])] == [2, 2, 2, 2]
+    assert [len(r) for r in wrapped([row(3), row(2), row(5)])] == [3, 2, 3, 2]
+    assert [len(r) for r in wrapped([row(1)] * 5)] == [3, 2]
+    figure = plot.figure([drawn([2.0]) for _ in range(5)])
+    titles = [axes.get_legend().get_title().get_text() for axes in figure.axes]
+    assert [title[:3] for title in titles] == ["(a)", "(b)", "(c)", "(d)", "(e)"]
+
+
+def test_letters_go_on_after_a_row_that_is_shorter(monkeypatch):
+    def draw(axes):
+        axes.plot([0, 1], label="x")
+        axes.legend()
+
+    grid = [[Panel("", draw)] * count for count in (3, 1, 2)]
+    monkeypatch.setitem(plot.PANELS, "sharpness", lambda runs: grid)
+    figure = plot.figure([drawn([2.0])])
+    titles = [axes.get_legend().get_title().get_text() for axes in figure.axes]
+    assert titles == ["(a)", "(b)", "(c)", "(d)", "(e)", "(f)"]
+
+
+def test_a_figure_of_a_run_that_ended_early_says_so():
+    whole, ended = drawn([2.0]), drawn([2.0])
+    whole.complete, ended.complete = True, False
+    ended.provenance["checkpoint"] = {"path": "runs/b.pt"}
+    assert plot.figure([whole]).get_supxlabel() == ""
+    assert plot.figure([ended]).get_supxlabel() == "incomplete: ended before it was done"
+    assert plot.figure([whole, ended]).get_supxlabel().endswith("(b)")

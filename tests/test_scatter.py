@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from landscape import PGD, Budget, Data, Linear, Network, Objective
+from landscape import FGSM, PGD, Budget, Data, Linear, Network, Objective
 from landscape.analyzers.scatter import scatter
-from landscape.errors import InputError
+from landscape.errors import InputError, NumericalError
 from landscape.fit import line
 
 RADII = "1e-4:1:9"
@@ -275,3 +275,33 @@ def test_a_table_tells_all_that_was_measured():
     (clean,) = scatter(smooth(), radii="0.01,0.1,1")
     assert not clean.rows()["floor"]
     assert math.isnan(clean.share)
+
+
+def test_data_sorted_by_class_has_the_errors_of_the_same_data_in_any_order():
+    data = nets.data(96, 4)
+    module = nets.mlp(nn.ReLU)
+    told = {"budget": Budget("0.1"), "attack": PGD(steps=2)}
+    found = []
+    for order in (torch.arange(96), torch.argsort(data.y, stable=True)):
+        found += scatter(nets.point(module, data[order], **told), radii="0.01,0.1,1")
+    plain, sorted_ = found
+    for name in ("change_stderr", "change_unbiased", "jump_stderr", "floor_stderr", "jump_unbiased_stderr"):
+        assert np.allclose(getattr(plain, name), getattr(sorted_, name), rtol=1e-6), name
+
+
+def test_radii_that_overflow_are_a_numerical_failure():
+    point = nets.point(nets.mlp(nn.ReLU), nets.data(20, 4), dtype=torch.float32, budget=Budget("0.1"))
+    with pytest.raises(NumericalError, match="smaller --radii"):
+        next(scatter(point, radii="1e-3:1e25:4"))
+
+
+def test_where_the_line_does_not_fit_the_result_says_so():
+    (found,) = scatter(smooth(budget=Budget("0.1"), attack=PGD(steps=2)), radii="1e-3:1e4:5")
+    assert found.misfit > 0.3
+    assert any("no line" in remark for remark in found.remarks())
+
+
+def test_an_attack_without_random_starts_has_no_floor_to_remark_on():
+    (found,) = scatter(smooth(budget=Budget("0.1"), attack=FGSM()), radii="0.01,0.1,1")
+    assert found.floor == 0
+    assert not any("floor" in remark for remark in found.remarks())

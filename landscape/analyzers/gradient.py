@@ -36,7 +36,8 @@ class Gradient(Measured):
         mean cosine of gᵢ ≠ 0 with the mean gradient, and cosine_stderr
     batch: of the norms of `count` mini-batches of `size` examples the same; cosine, the mean over consecutive
         batches of one permutation, which share no example. Their standard errors are those of the draw,
-        from the spread between permutations: the examples are held fixed
+        from the spread between permutations: the examples are held fixed. Where one permutation has all
+        batches they count as independent; the cosine's error is then an upper bound
     noise_scale: tr Σ / ‖∇L_eps‖² in examples, Σ the covariance of the examples' gradients: the simple noise
         scale of McCandlish et al. (1812.06162) on the data at hand, which near a minimum cannot exceed n
     noise_scale_unbiased: both moments without the noise of n examples; NaN where that leaves no gradient
@@ -46,8 +47,9 @@ class Gradient(Measured):
     seconds: wall time
     per_layer: the norm of the gradient in each parameter by its name, if asked for
 
-    Standard errors over examples are to first order. NaN is "not computed": cosines and noise scale of a
-    gradient that is 0, errors of a single example.
+    Standard errors over examples are those of the delete-one jackknife, of the two cosines to first order.
+    Those of norm and noise scale are too large, by √2 and more, where the gradient is mere sampling noise.
+    NaN is "not computed": cosines and noise scale of a gradient that is 0, errors of a single example.
     """
 
     LEGEND: ClassVar[str] = (
@@ -170,8 +172,8 @@ def _request(batches: str, examples: int) -> tuple[int, int]:
 def _of_examples(point: Point) -> dict[str, Any]:
     """What the examples' gradients tell, as fields of the result.
 
-    Each error is the spread of an influence function over √n: how far each example moves the number, to first
-    order, its part in the direction of the mean gradient included.
+    The error of a cosine is the spread of an influence function over √n: how far each example moves it, to
+    first order, its part in the direction of the mean gradient included.
     """
     import numpy as np
     import torch
@@ -199,7 +201,7 @@ def _of_examples(point: Point) -> dict[str, Any]:
     across = own.direction - (own.direction @ u) * u
     sideways = gradients(point, across[:, None]).projections[:, 0].cpu().numpy()
     there = norms > 0
-    cosines = along[there] / norms[there]
+    cosines = np.clip(along[there] / norms[there], -1.0, 1.0)
     cosine, moved = math.nan, np.zeros(len(norms))
     if size:
         cosine = cosines.mean()
@@ -222,8 +224,13 @@ def _of_examples(point: Point) -> dict[str, Any]:
 def _noise(size: float, norms: np.ndarray, along: np.ndarray) -> dict[str, float]:
     """The error of the norm, the noise scale, and both without the noise of n examples.
 
+    Errors are those of the delete-one jackknife: without example i, ‖ḡ‖² is
+    (n²‖ḡ‖² − 2n⟨gᵢ, ḡ⟩ + ‖gᵢ‖²) / (n−1)².
+
     size: ‖ḡ‖; norms, along: (n,) ‖gᵢ‖ and ⟨gᵢ, ḡ⟩ / ‖ḡ‖
     """
+    import numpy as np
+
     n = len(norms)
     names = ("gradient_norm_unbiased", "noise_scale", "noise_scale_unbiased")
     found = dict.fromkeys(("gradient_norm_stderr", *names, *(f"{name}_stderr" for name in names)), math.nan)
@@ -232,20 +239,32 @@ def _noise(size: float, norms: np.ndarray, along: np.ndarray) -> dict[str, float
         found["gradient_norm_stderr"] = math.nan if n < 2 or norms.any() else 0.0
     if n < 2 or not size:
         return found
-    squares, inward = (norms / size) ** 2, along / size
-    scale = max(0.0, float(squares.mean()) - 1)
-    moved = squares - 2 * inward  # tr Σ / ‖ḡ‖² by each example, up to a constant, as 2 inward is ‖ḡ‖²
-    found["gradient_norm_stderr"] = _stderr(along)
-    found["noise_scale"] = scale
-    found["noise_scale_stderr"] = _stderr(moved - 2 * scale * inward)
-    left, left_moved = 1 - scale / (n - 1), 2 * inward - moved / (n - 1)  # (‖ḡ‖² − tr Σ̂ / n) / ‖ḡ‖²
-    found["gradient_norm_unbiased"] = size * math.sqrt(max(0.0, left))
-    if left > 0:
-        larger = n / (n - 1) * scale / left
-        found["gradient_norm_unbiased_stderr"] = size * _stderr(left_moved) / (2 * math.sqrt(left))
-        found["noise_scale_unbiased"] = larger
-        found["noise_scale_unbiased_stderr"] = _stderr(moved - larger * left_moved) / left
+    squares = (norms / size) ** 2  # in units of ‖ḡ‖², as all that follows
+    value = _moments(np.ones(1), squares.mean(keepdims=True), n)
+    without = _moments(
+        (n**2 - 2 * n * along / size + squares) / (n - 1) ** 2, (squares.sum() - squares) / (n - 1), n - 1
+    )
+    for name, unit in (("gradient_norm", size), (names[0], size), (names[1], 1.0), (names[2], 1.0)):
+        found[name], found[f"{name}_stderr"] = unit * float(value[name][0]), unit * _jackknife(without[name])
+    del found["gradient_norm"]
+    if not found["gradient_norm_unbiased"]:  # nor do the values without an example tell how far it is from 0
+        found["gradient_norm_unbiased_stderr"] = found["noise_scale_unbiased_stderr"] = math.nan
     return found
+
+
+def _moments(mean: np.ndarray, each: np.ndarray, n: int) -> dict[str, np.ndarray]:
+    """Norm and noise scale, and both without the noise of n examples, from ‖ḡ‖² and the mean of ‖gᵢ‖²."""
+    import numpy as np
+
+    with np.errstate(all="ignore"):
+        scale = np.maximum(each / mean - 1, 0.0)
+        left = 1 - scale / np.float64(n - 1)  # (‖ḡ‖² − tr Σ̂ / n) / ‖ḡ‖²
+        return {
+            "gradient_norm": np.sqrt(np.maximum(mean, 0.0)),
+            "gradient_norm_unbiased": np.sqrt(np.maximum(mean * left, 0.0)),
+            "noise_scale": scale,
+            "noise_scale_unbiased": np.where(left > 0, n / np.float64(n - 1) * scale / left, math.nan),
+        }
 
 
 def _of_batches(point: Point, size: int, count: int, seed: int) -> dict[str, float]:
@@ -272,13 +291,20 @@ def _of_batches(point: Point, size: int, count: int, seed: int) -> dict[str, flo
         point.objective.watch("mini-batches", drawn + 1, count)
     sizes, turns, source = np.array(norms), np.array(cosines), np.arange(count) // cut
     known = np.isfinite(turns)
+    if count <= cut:
+        errors = (
+            _stderr(sizes),
+            math.sqrt(2) * _stderr(turns[known]),
+        )  # of neighbours, which have a batch in common
+    else:
+        errors = _stderr_between(sizes, source), _stderr_between(turns[known], source[known])
     return {
         "size": size,
         "count": count,
         **_spread(sizes),
-        "mean_stderr": _stderr_between(sizes, source),
+        "mean_stderr": errors[0],
         "cosine": float(turns[known].mean()) if known.any() else math.nan,
-        "cosine_stderr": _stderr_between(turns[known], source[known]),
+        "cosine_stderr": errors[1],
     }
 
 
@@ -298,6 +324,15 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 def _stderr(values: np.ndarray) -> float:
     """Standard error of the mean of independent values; NaN of a single one."""
     return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def _jackknife(without: np.ndarray) -> float:
+    """Standard error of a number from its values (n,) without each example; NaN if one of them is none."""
+    import numpy as np
+
+    n = len(without)
+    spread = ((without - without.mean()) ** 2).sum() if np.isfinite(without).all() else math.nan
+    return math.sqrt((n - 1) / n * spread)
 
 
 def _stderr_between(values: np.ndarray, source: np.ndarray) -> float:

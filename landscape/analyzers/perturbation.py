@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from landscape.analyzers.measured import Measured, measured
-from landscape.errors import InputError
+from landscape.errors import InputError, NumericalError
 from landscape.format import duration, percent, plus_minus
 from landscape.registry import register
 
@@ -256,12 +256,20 @@ def _compared(
 ) -> Perturbation:
     """The similarities of a point's perturbations to those of the others, one for each radius."""
     import numpy as np
+    import torch
 
     o = point.objective
     told = measured(point)
     each = []
     for j, there in enumerate(others):
         o.watch(f"perturbations along {direction}", j, len(h))
+        if not torch.isfinite(there.losses).all():  # of NaN no attack can make anything: its δ = 0 is no data
+            where = (
+                f"{there.objective.network.name} at eps = {o.budget}"
+                if direction == BETWEEN
+                else f"a radius of {h[j]:.3g} along {direction}; give smaller --radii"
+            )
+            raise NumericalError(f"the loss is not finite at {where}")
         each.append(_summary(similarity(point, there)))
     told |= {name: np.array([found[name] for found in each]) for name in MEASURED}
     told |= {_floor(name): floor[name] for name in MEASURED}

@@ -7,12 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from landscape.analyzers.measured import Measured, measured
 from landscape.budget import Budget
 from landscape.errors import InputError, NumericalError
-from landscape.format import duration, plus_minus, sampled
+from landscape.format import duration, plus_minus
 from landscape.registry import register
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ GAP_EXAMPLES = 48
 """So few that all that stands beside the profile (floor, inner gap, curvature, pairs) costs a tenth of it."""
 PAIRS = 64
 """Examples on which pairs of inputs inside the budget are compared."""
+MISFIT = 0.3
+"""Beyond this the line is not what R(h) looks like."""
 RESOLVED = 0.1
 """Of a curvature may be lost to the noise of the attack."""
 
@@ -51,29 +53,31 @@ class Scatter(Measured):
     moved: (m,) mean over the examples of ‖δ(θ + h v) − δ(θ)‖ / (2 eps), in the budget's norm
     floor: ‖∇L_eps(θ) with other random starts − ∇L_eps(θ)‖, what the attack's own noise makes of h = 0
     floor_unbiased, floor_moved: the same for floor of what the others are of change
-    jump, slope: intercept and slope of change, with the fit's standard errors; frozen: of change_frozen
+    jump, slope: intercept and slope of change; jump_frozen, slope_frozen: of change_frozen. Their standard
+        errors are those of the fit, …_fit (from its misfit, or the spread over the points where that is
+        larger), and over the examples, …_sampling, together. What another direction would give is in neither
     misfit, misfit_frozen: how far R(h) is off that line, root mean square, relatively; where it is not small
         R(h) is no line, and jump and slope describe it over all these radii together
-    jump_sampling, slope_sampling: their standard errors if the examples are a sample of more
-    jump_unbiased: intercept of change_unbiased
+    jump_unbiased, jump_frozen_unbiased: intercepts of the unbiased R(h), with standard errors over examples
     jump_switching: jump − jump_frozen, and its standard error
     mixed: estimate of L_θx from below: the largest ‖∇ℓ(x₁) − ∇ℓ(x₂)‖ / ‖x₁ − x₂‖ of pairs that the attack
         visited, mean over 64 examples with its standard error; mixed_largest: the largest of them
     bound, share: 2 eps mixed, and jump / bound; NaN at eps = 0
     curvature: vᵀ H v at fixed perturbed data
     kappa, kappa_frozen: (m,) 2 (L(θ + h v) − L(θ) − h vᵀ∇L(θ)) / h², re-attacked and frozen
-    kappa_noise: (m,) how far other random starts, and rounding, move kappa
-    ratio, ratio_frozen: kappa / curvature at ratio_radius, the smallest radius at which noise is a tenth of
-        kappa at most; NaN where there is none
+    kappa_noise, kappa_frozen_noise: (m,) how far other random starts and rounding, or rounding, move them
+    ratio, ratio_frozen: kappa / curvature at ratio_radius and ratio_frozen_radius, the smallest radius at
+        which the noise is a tenth of kappa at most; NaN where there is none
     passes, seconds: passes over the data (forward alone, forward and backward, Hessian products) and wall
         time; what directions share is counted for the first of them
     """
 
     LEGEND: ClassVar[str] = (
         "R(h): change of the gradient, ± standard error over the examples, re-attacked | adversary frozen; "
-        "floor: R(0) with other random starts; jump, slope: R(h) ≈ jump + slope h, ± error of the fit, in "
-        "brackets what other examples of the same source would change; misfit: of that line, relatively; "
-        "bound: 2 eps L_θx with L_θx from below; κ: second difference of the loss along v"
+        "floor: R(0) with other random starts; jump, slope: R(h) ≈ jump + slope h, ± error of the fit and "
+        "over the examples together; misfit: of that line, relatively; unbiased: without what the finite "
+        "number of examples adds; bound: 2 eps L_θx with L_θx from below; κ: second difference of the loss "
+        "along v"
     )
 
     direction: str
@@ -93,19 +97,29 @@ class Scatter(Measured):
     floor: float
     floor_stderr: float
     floor_unbiased: float
+    floor_unbiased_stderr: float
     floor_moved: float
     jump: float
     jump_stderr: float
+    jump_fit: float
     jump_sampling: float
     jump_unbiased: float
-    misfit: float
+    jump_unbiased_stderr: float
     slope: float
     slope_stderr: float
+    slope_fit: float
     slope_sampling: float
+    misfit: float
     jump_frozen: float
     jump_frozen_stderr: float
+    jump_frozen_fit: float
+    jump_frozen_sampling: float
+    jump_frozen_unbiased: float
+    jump_frozen_unbiased_stderr: float
     slope_frozen: float
     slope_frozen_stderr: float
+    slope_frozen_fit: float
+    slope_frozen_sampling: float
     misfit_frozen: float
     jump_switching: float
     jump_switching_stderr: float
@@ -118,9 +132,11 @@ class Scatter(Measured):
     kappa: np.ndarray
     kappa_frozen: np.ndarray
     kappa_noise: np.ndarray
+    kappa_frozen_noise: np.ndarray
     ratio: float
-    ratio_frozen: float
     ratio_radius: float
+    ratio_frozen: float
+    ratio_frozen_radius: float
     passes: dict[str, float]
     seconds: float
 
@@ -147,19 +163,19 @@ class Scatter(Measured):
             "slope, frozen": plus_minus(self.slope_frozen, self.slope_frozen_stderr),
             "jump − frozen": plus_minus(self.jump_switching, self.jump_switching_stderr),
             "L_θx": plus_minus(self.mixed, self.mixed_stderr),
-            "jump / bound": f"{100 * self.share:.2g} %",
-            "κ / vᵀHv, frozen": _ratio(self.ratio_frozen, self.ratio_radius),
+            "jump / bound": f"{100 * self.share:.2g} %" if math.isfinite(self.share) else "not computed",
+            "κ / vᵀHv, frozen": _ratio(self.ratio_frozen, self.ratio_frozen_radius),
         }
         rows |= {
             "floor": "",
-            "jump": plus_minus(self.jump, self.jump_stderr) + sampled(self.jump_sampling),
+            "jump": plus_minus(self.jump, self.jump_stderr),
             "jump, frozen": "",
             "jump − frozen": "",
-            "jump, unbiased": plus_minus(self.jump_unbiased, 0.0),
+            "jump, unbiased": plus_minus(self.jump_unbiased, self.jump_unbiased_stderr),
             "L_θx": "",
             "jump / bound": "",
             "misfit": f"{self.misfit:.0%}" + (f" | {self.misfit_frozen:.0%}" if self.eps else ""),
-            "slope": plus_minus(self.slope, self.slope_stderr) + sampled(self.slope_sampling),
+            "slope": plus_minus(self.slope, self.slope_stderr),
             "slope, frozen": "",
             "vᵀHv": plus_minus(self.curvature, 0.0),
             "κ / vᵀHv": _ratio(self.ratio, self.ratio_radius),
@@ -173,7 +189,12 @@ class Scatter(Measured):
     def remarks(self) -> list[str]:
         """What a reader of the table must know besides, a sentence each."""
         told = self.warnings()
-        if self.eps and self.jump <= self.floor:
+        if self.misfit > MISFIT:
+            told.append(
+                f"direction {self.direction}: R(h) is no line, by {self.misfit:.0%}: jump and slope describe "
+                "it over all of these radii; narrower --radii tell more"
+            )
+        if 0 < self.jump <= self.floor:
             told.append(
                 f"direction {self.direction}: the jump is no larger than the floor: other random starts of "
                 "the attack alone change the gradient as much"
@@ -230,16 +251,17 @@ def scatter(
 class _Common:
     """What all directions share: the starts, their gradients by groups, the floor, L_θx.
 
-    noise: how far other random starts, and rounding, move the mean loss
+    noise, rounding: how far other random starts and rounding, and rounding alone, move the mean loss
     """
 
     starts: list[Point]
     groups: list[Tensor]
     sizes: np.ndarray
-    floor: tuple[float, float, float, float]
+    floor: tuple[float, float, float, float, float]
     mixed: tuple[float, float, float]
     gap: tuple[float, float]
     noise: float
+    rounding: float
 
     @classmethod
     def of(cls, starts: list[Point]) -> _Common:
@@ -247,7 +269,7 @@ class _Common:
         import torch
 
         from landscape.attacks.base import reseeded
-        from landscape.sampling import beyond, jackknife
+        from landscape.sampling import jackknife
 
         point = starts[0]
         o = point.objective
@@ -256,28 +278,24 @@ class _Common:
         if not (math.isfinite(point.value) and torch.isfinite(groups[0]).all()):
             raise NumericalError(f"the loss is {point.value} at eps = {o.budget}, its gradient not finite")
         rounding = torch.finfo(point.theta.dtype).eps * max(1.0, point.logits.abs().max().item())
-        floor, mixed, noise = (0.0, 0.0, 0.0, 0.0), (math.nan, math.nan, math.nan), 0.0
+        floor, mixed, noise = (0.0, 0.0, 0.0, 0.0, 0.0), (math.nan, math.nan, math.nan), 0.0
         if o.budget.eps:
             again = reseeded(o.attack)
             other = o.but(attack=again).at(point.theta) if again else point
             if again:
                 gram = _gram(other.gradient_groups(len(sizes)) - groups[0])
                 value, error = jackknife(np.sqrt, gram, sizes=sizes)
-                whole = float(np.sqrt(max(0.0, float(beyond(gram, sizes)))))
-                floor = (float(value), float(error), whole, _moved(other, point))
+                whole, whole_error = jackknife(_root, gram, sizes=sizes, across=True)
+                floor = (float(value), float(error), float(whole), float(whole_error), _moved(other, point))
                 noise = float((other.losses - point.losses).norm()) / len(o.data)
             mixed = _mixed(point, other)
-        noise += rounding / math.sqrt(len(o.data))
         o.watch("inner gap", 0, 1)
-        return cls(starts, groups, sizes, floor, mixed, point.gap(GAP_EXAMPLES), noise)
+        return cls(starts, groups, sizes, floor, mixed, point.gap(GAP_EXAMPLES), noise + rounding, rounding)
 
 
 def _along(common: _Common, name: str, vectors: list[Tensor], h: np.ndarray, curvature: float) -> Scatter:
     """The profile along one direction, from every start."""
     import numpy as np
-
-    from landscape.fit import line
-    from landscape.sampling import beyond, jackknife
 
     point, n = common.starts[0], int(common.sizes.sum())
     o = point.objective
@@ -308,43 +326,13 @@ def _along(common: _Common, name: str, vectors: list[Tensor], h: np.ndarray, cur
                 2 * (float(p.value) - start.value - radius * rise) / radius**2 for p in (there, still)
             )
 
-    def fits(squared: np.ndarray) -> np.ndarray:
-        """(2 + m,): jump, slope and R(h) of the mean over the starts."""
-        changes = np.sqrt(squared.clip(0))
-        lines = np.mean([line(h, change).found for change in changes], axis=0)
-        return np.concatenate([lines, changes.mean(axis=0)])
-
-    told: dict[str, float | np.ndarray] = {}
-    for which, suffix in (("attacked", ""), ("frozen", "_frozen")):
-        values, sampling = jackknife(fits, grams[which], sizes=common.sizes)
-        each = np.sqrt(grams[which].sum(axis=(-2, -1)).clip(0)) / n
-        lines = [line(h, change) for change in each]
-        jump_error, slope_error = _errors(lines)
-        whole = np.sqrt(np.asarray(beyond(grams[which], common.sizes)).clip(0)).mean(axis=0)
-        told |= {
-            f"jump{suffix}": float(values[0]),
-            f"jump{suffix}_stderr": jump_error,
-            f"slope{suffix}": float(values[1]),
-            f"slope{suffix}_stderr": slope_error,
-            f"misfit{suffix}": float(np.mean([found.misfit for found in lines])),
-            f"change{suffix}": values[2:],
-            f"change{suffix}_stderr": sampling[2:],
-            f"change{suffix}_unbiased": whole,
-        }
-        if which == "attacked":
-            told |= {"jump_sampling": float(sampling[0]), "slope_sampling": float(sampling[1])}
-            told["jump_unbiased"] = (
-                float(line(h, whole, like=values[2:]).found[0]) if np.isfinite(whole).all() else math.nan
-            )
-    jump, frozen_jump = float(told["jump"]), float(told["jump_frozen"])
-    error = math.hypot(float(told["jump_stderr"]), float(told["jump_frozen_stderr"])) if eps else 0.0
-    mean, mean_frozen = kappa[0], kappa_frozen[0]
-    noise = 2 * common.noise / h**2
-    resolved = np.flatnonzero(noise <= RESOLVED * np.abs(mean))
-    at = int(resolved[0]) if len(resolved) and curvature else None
-    bound = 2 * eps * common.mixed[0] if eps else math.nan
-    if not np.isfinite(np.concatenate([np.ravel(v) for v in (told["change"], told["change_frozen"])])).all():
+    if not all(np.isfinite(gram).all() for gram in grams.values()):
         raise NumericalError(f"the gradient is not finite somewhere along {name}; give smaller --radii")
+    mean, mean_frozen = kappa[0], kappa_frozen[0]
+    noise, noise_frozen = 2 * common.noise / h**2, 2 * common.rounding / h**2
+    at, at_frozen = _resolved(mean, noise), _resolved(mean_frozen, noise_frozen)
+    told = _fitted(h, grams["attacked"], grams["frozen"], common.sizes)
+    bound = 2 * eps * common.mixed[0] if eps else math.nan
     return Scatter(
         **measured(point, common.gap),
         direction=name,
@@ -358,29 +346,100 @@ def _along(common: _Common, name: str, vectors: list[Tensor], h: np.ndarray, cur
         floor=common.floor[0],
         floor_stderr=common.floor[1],
         floor_unbiased=common.floor[2],
-        floor_moved=common.floor[3],
-        jump_switching=jump - frozen_jump,
-        jump_switching_stderr=error,
+        floor_unbiased_stderr=common.floor[3],
+        floor_moved=common.floor[4],
         mixed=common.mixed[0],
         mixed_stderr=common.mixed[1],
         mixed_largest=common.mixed[2],
         bound=bound,
-        share=jump / bound if bound else math.nan,
+        share=told["jump"] / bound if bound else math.nan,
         curvature=curvature,
         kappa=mean,
         kappa_frozen=mean_frozen,
         kappa_noise=noise,
-        ratio=float(mean[at]) / curvature if at is not None else math.nan,
-        ratio_frozen=float(mean_frozen[at]) / curvature if at is not None else math.nan,
-        ratio_radius=float(h[at]) if at is not None else math.nan,
+        kappa_frozen_noise=noise_frozen,
+        ratio=float(mean[at]) / curvature if at is not None and curvature else math.nan,
+        ratio_radius=float(h[at]) if at is not None and curvature else math.nan,
+        ratio_frozen=float(mean_frozen[at_frozen]) / curvature
+        if at_frozen is not None and curvature
+        else math.nan,
+        ratio_frozen_radius=float(h[at_frozen]) if at_frozen is not None and curvature else math.nan,
         passes={},
         seconds=math.nan,
-        **told,  # type: ignore[arg-type]
+        **told,
     )
 
 
 def _ratio(ratio: float, radius: float) -> str:
     return f"{ratio:.3g} at {radius:.2g}" if math.isfinite(ratio) else "not resolved"
+
+
+def _fitted(h: np.ndarray, attacked: np.ndarray, frozen: np.ndarray, sizes: np.ndarray) -> dict[str, Any]:
+    """R(h) and its lines as fields of the result, from Gram matrices (starts, m, G, G) of changes."""
+    import numpy as np
+
+    from landscape.fit import line
+    from landscape.sampling import jackknife
+
+    def profile(squared: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+        """(2 + m,): jump, slope and R(h) of the mean over the starts."""
+        changes = np.sqrt(squared.clip(0))
+        weights = [None] * len(changes) if like is None else like
+        lines = [line(h, change, like=w).found for change, w in zip(changes, weights, strict=True)]
+        return np.concatenate([np.mean(lines, axis=0), changes.mean(axis=0)])
+
+    def both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        found, still = profile(one), profile(other)
+        return np.stack([found, still, found - still])
+
+    values, sampling = jackknife(both, attacked, frozen, sizes=sizes)
+    told: dict[str, Any] = {}
+    fits = []
+    for row, (gram, suffix) in enumerate(((attacked, ""), (frozen, "_frozen"))):
+        changes = np.sqrt(gram.sum(axis=(-2, -1)).clip(0)) / sizes.sum()
+        lines = [line(h, change) for change in changes]
+        fits.append(_errors(lines))
+        # What vanishes with more examples may do so at some radii: the weights are those of R(h) as it is.
+        whole, whole_error = jackknife(
+            lambda squared, like=changes: profile(squared, like), gram, sizes=sizes, across=True
+        )
+        told |= {
+            f"misfit{suffix}": float(np.mean([found.misfit for found in lines])),
+            f"change{suffix}": values[row, 2:],
+            f"change{suffix}_stderr": sampling[row, 2:],
+            f"change{suffix}_unbiased": whole[2:],
+            f"jump{suffix}_unbiased": float(whole[0]),
+            f"jump{suffix}_unbiased_stderr": float(whole_error[0]),
+        }
+        for place, name in enumerate(("jump", "slope")):
+            told |= {
+                f"{name}{suffix}": float(values[row, place]),
+                f"{name}{suffix}_stderr": _together(fits[row][place], sampling[row, place]),
+                f"{name}{suffix}_fit": fits[row][place],
+                f"{name}{suffix}_sampling": float(sampling[row, place]),
+            }
+    told["jump_switching"] = float(values[2, 0])
+    told["jump_switching_stderr"] = _together(math.hypot(fits[0][0], fits[1][0]), sampling[2, 0])
+    return told
+
+
+def _together(fit: float, sampling: float) -> float:
+    """Both errors in one; that of the fit alone where the other is not known."""
+    return math.hypot(fit, sampling) if math.isfinite(sampling) else fit
+
+
+def _root(squared: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.sqrt(squared.clip(0))
+
+
+def _resolved(kappa: np.ndarray, noise: np.ndarray) -> int | None:
+    """The place of the smallest radius at which the noise is a tenth of the curvature at most."""
+    import numpy as np
+
+    there = np.flatnonzero(noise <= RESOLVED * np.abs(kappa))
+    return int(there[0]) if len(there) else None
 
 
 def _errors(lines: list[Line]) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections import Counter
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 ONE_CLASS = 0.99
 """Of the examples taken for the same class: from here on a classifier is called a constant one."""
+ALIKE = 0.05
+"""Spread of the predicted probabilities over the examples: up to here they are called those of a constant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +35,15 @@ class Trajectory(Measured):
     Besides the fields of `Measured`:
 
     checkpoint, label, place: its path, its name in a table, and its place in the order given, from 0
-    clean_…: loss and accuracy, and the following three, at eps = 0 on the same examples
+    clean_…: loss and accuracy, and excess to spread, at eps = 0 on the same examples
     excess: loss − log K for K outputs, log K being the loss of equal outputs; its error is the loss's
     entropy: of the mean of the predicted probabilities over the examples, in nats, with its standard error to
         first order; log K where all classes are predicted alike
     modal_share: share of the examples that are taken for the most predicted class, with its standard error
-    gradient_norm: ‖∇L_eps(θ)‖ with its standard error if the examples are a sample of more; NaN for fewer
-        than 129 of them, which are one group
+    spread: of the predicted probabilities p over the examples, √(mean ‖p − p̄‖²): 0 of a constant classifier,
+        √(1 − 1/K) of one that is sure and takes as many for each class
+    label_share: share of the most frequent label, the accuracy of the best constant classifier
+    gradient_norm: ‖∇L_eps(θ)‖ with its standard error if the examples are a sample of more
     gradient_norm_unbiased: what infinitely many examples would leave of it
     norm_theta: ‖θ‖, over all trainable parameters, as the distances are
     from_first, from_previous: ‖θ − θ_first‖, ‖θ − θ_previous‖; 0 for the first checkpoint
@@ -64,6 +69,8 @@ class Trajectory(Measured):
     entropy_stderr: float
     modal_share: float
     modal_share_stderr: float
+    spread: float
+    label_share: float
     clean_loss: float
     clean_loss_stderr: float
     clean_accuracy: float
@@ -73,6 +80,7 @@ class Trajectory(Measured):
     clean_entropy_stderr: float
     clean_modal_share: float
     clean_modal_share_stderr: float
+    clean_spread: float
     gradient_norm: float
     gradient_norm_stderr: float
     gradient_norm_unbiased: float
@@ -97,16 +105,22 @@ class Trajectory(Measured):
         return self.label
 
     def constant(self) -> list[str]:
-        """Where it is as good as a constant classifier: "attacked", "clean", both or neither."""
-        found = {
-            "attacked": (self.excess, self.loss_stderr, self.modal_share),
-            "clean": (self.clean_excess, self.clean_loss_stderr, self.clean_modal_share),
-        }
-        rounding = 1e-6 * (self.loss - self.excess)
+        """Where it is as good as a constant classifier: "attacked", "clean", both or neither.
+
+        That is where the predicted probabilities are alike, and the accuracy is not above that of the most
+        frequent label by two standard errors, or where all are taken for one class; never where that is right
+        of all, nor of a single example, from which nothing can be told apart.
+        """
+        if math.isnan(self.loss_stderr):  # a single example
+            return []
+        attacked = (self.spread, self.modal_share, self.accuracy, self.accuracy_stderr)
+        clean = (self.clean_spread, self.clean_modal_share, self.clean_accuracy, self.clean_accuracy_stderr)
         return [
             name
-            for name, (excess, error, share) in found.items()
-            if (name == "clean" or self.eps) and (abs(excess) <= 2 * error + rounding or share >= ONE_CLASS)
+            for name, (spread, share, right, error) in (("attacked", attacked), ("clean", clean))
+            if (name == "clean" or self.eps)
+            and right < ONE_CLASS
+            and ((spread <= ALIKE and right <= self.label_share + 2 * error) or share >= ONE_CLASS)
         ]
 
     def rows(self) -> dict[str, str]:
@@ -144,8 +158,10 @@ class Trajectory(Measured):
             )
         if self.constant():
             told.append(
-                "CONSTANT: as good as a constant classifier: a loss within two standard errors of log K = "
-                f"{self.loss - self.excess:.4g}, or one class for {ONE_CLASS:.0%} of the examples"
+                "CONSTANT: as good as a constant classifier: the predicted probabilities hardly differ "
+                f"between examples (their spread is at most {ALIKE}) and the accuracy is no better than "
+                f"the share of the most frequent label, {self.label_share:.1%}, or {ONE_CLASS:.0%} of the "
+                "examples are taken for one class"
             )
         return told
 
@@ -210,6 +226,7 @@ def _at(
         label=_label(o.network.name, labels),
         place=place,
         **seen,
+        label_share=o.data.y.bincount().max().item() / len(o.data),
         clean_loss=clean.value,
         clean_loss_stderr=clean.value_stderr,
         clean_accuracy=clean.accuracy,
@@ -249,6 +266,7 @@ def _seen(point: Point) -> dict[str, Any]:
         "entropy_stderr": each.std().item() / math.sqrt(n) if n > 1 else math.nan,
         "modal_share": share,
         "modal_share_stderr": math.sqrt(share * (1 - share) / n),
+        "spread": (probabilities - mean).square().sum(dim=1).mean().sqrt().item(),
     }
 
 
@@ -256,7 +274,7 @@ def _gradient_norm(point: Point) -> tuple[float, float, float]:
     """‖∇L_eps‖, its standard error over the examples, and what infinitely many of them would leave of it."""
     import numpy as np
 
-    from landscape.sampling import beyond, jackknife
+    from landscape.sampling import jackknife
 
     o = point.objective
     groups, sizes = point.gradient_groups(), point.group_sizes
@@ -266,7 +284,8 @@ def _gradient_norm(point: Point) -> tuple[float, float, float]:
             f"the loss of {o.network.name} is {point.value} at eps = {o.budget}, its gradient not finite"
         )
     value, error = jackknife(np.sqrt, gram, sizes=sizes)
-    return float(value), float(error), float(np.sqrt(np.maximum(beyond(gram, sizes), 0.0)))
+    unbiased, _ = jackknife(lambda squared: np.sqrt(np.maximum(squared, 0.0)), gram, sizes=sizes, across=True)
+    return float(value), float(error), float(unbiased)
 
 
 def _top(point: Point, seed: int) -> tuple[float, float, bool]:
@@ -304,7 +323,9 @@ def _layers(point: Point, first: Tensor | None, previous: Tensor | None) -> dict
 
 
 def _label(path: str, taken: set[str]) -> str:
-    """The file's name without its ending; with its folder where that name came before."""
+    """The file's name without its ending; with its folder, and with a number, where that came before."""
     file = Path(path)
     stem = file.stem if file.suffix[1:2].isalpha() else file.name
-    return f"{file.parent.name}/{stem}" if stem in taken and file.parent.name else stem
+    name = f"{file.parent.name}/{stem}" if stem in taken and file.parent.name else stem
+    names = (f"{name} ({number})" if number > 1 else name for number in itertools.count(1))
+    return next(label for label in names if label not in taken)

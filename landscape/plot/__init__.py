@@ -54,14 +54,14 @@ def figure(runs: list[Run]) -> Figure:
         if not run.results:
             raise InputError(f"file {place} of {len(runs)} holds no result to draw; leave it out")
     if kind in FIGURES:
-        return FIGURES[kind](runs)
+        return _with_what_is_missing(FIGURES[kind](runs), runs)
     grid = PANELS[kind](runs)
     rows, columns = len(grid), max(len(row) for row in grid)
     shared: Any = "col" if kind in OWN_SCALES else "all"
     with matplotlib.rc_context(STYLE):
         canvas = Figure()
         places = canvas.subplots(rows, columns, sharey=shared, squeeze=False)
-        lines, count = [0] * rows, sum(len(row) for row in grid)
+        lines, count, drawn = [0] * rows, sum(len(row) for row in grid), 0
         said: dict[int, list[str]] = {}  # the first legend of each column of panels
         for place in range(rows * columns):
             row, column = divmod(place, columns)
@@ -73,10 +73,10 @@ def figure(runs: list[Run]) -> Figure:
             axes.yaxis.label.set_visible(shared == "col" or column == 0)
             if shared == "all" and column:
                 axes.tick_params(labelleft=False)
-            legend = axes.get_legend()
+            legend, drawn = axes.get_legend(), drawn + 1
             told = [text.get_text() for text in legend.get_texts()]
             if count > 1:
-                name = f"({chr(97 + place % 26)}) {printable(grid[row][column].name)}".rstrip()
+                name = f"({chr(97 + (drawn - 1) % 26)}) {printable(grid[row][column].name)}".rstrip()
                 if kind in ONE_LEGEND and told == said.get(column):
                     legend.remove()
                     axes.set_title(name, loc="left", fontsize=STYLE["font.size"])
@@ -89,6 +89,19 @@ def figure(runs: list[Run]) -> Figure:
             if below in canvas.axes and above.get_xlabel() == below.get_xlabel():
                 above.xaxis.label.set_visible(False)
         canvas.set_size_inches(WIDTHS[columns], rows * (HEIGHT if rows < 3 else LOW) + LINE * sum(lines))
+    return _with_what_is_missing(canvas, runs)
+
+
+def _with_what_is_missing(canvas: Figure, runs: list[Run]) -> Figure:
+    """The figure; below one of runs that ended before they were done it says so."""
+    ended = [run for run in runs if not run.complete]
+    if ended:
+        names = [printable(Path(run.provenance["checkpoint"]["path"]).stem) for run in ended if len(runs) > 1]
+        which = f" ({', '.join(names)})" if names else ""
+        width, height = canvas.get_size_inches()
+        with matplotlib.rc_context(STYLE):
+            canvas.set_size_inches(width, height + LINE)
+            canvas.supxlabel(f"incomplete: ended before it was done{which}", color="0.4", fontsize=7)
     return canvas
 
 

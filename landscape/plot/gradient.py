@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landscape.plot.style import against_eps, positive_scale
+from landscape.plot.style import against_eps, legend_above, positive_scale
 from landscape.results import Run
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def gradient_noise(run: Run, axes: Axes, *, beside: Sequence[Run] = ()) -> None:
     against_eps(axes, found, plain, f"on these {found[0].examples:,} examples", "o", 0.0, bars)
     unbiased = _told([(r.noise_scale_unbiased, r.noise_scale_unbiased_stderr) for r in found])
     against_eps(axes, found, unbiased[0], "without sampling noise", "o", 0.45, unbiased[1], hollow=True)
-    axes.axhline(found[0].examples, color="0.6", linewidth=0.7, linestyle=":", zorder=0)
+    n = found[0].examples
+    axes.axhline(n, color="0.6", linewidth=0.7, linestyle=":", zorder=0, label=f"n = {n:,}")
+    legend_above(axes)
     curves = [r.noise_scale for r in everything] + [r.examples for r in everything]
     positive_scale(axes, curves, [r.noise_scale + r.noise_scale_stderr for r in everything], below=2)
     axes.set_ylabel("noise scale (examples)")

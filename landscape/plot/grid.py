@@ -64,6 +64,10 @@ def wrapped(rows: list[list[Panel]]) -> list[list[Panel]]:
     most = max(len(row) for row in rows)
     if most == 1 or len(rows) == 1:
         panels = [panel for row in rows for panel in row]
-        columns = 2 if len(panels) == 4 else min(len(panels), max(WIDTHS))
-        return [panels[i : i + columns] for i in range(0, len(panels), columns)]
-    return [row[i : i + max(WIDTHS)] for row in rows for i in range(0, len(row), max(WIDTHS))]
+        rows = [panels]
+    return [
+        row[i : i + columns]
+        for row in rows
+        for columns in [2 if len(row) == 4 else max(WIDTHS)]
+        for i in range(0, len(row), columns)
+    ]

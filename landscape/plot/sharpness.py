@@ -10,7 +10,7 @@ import matplotlib.ticker
 import numpy as np
 
 from landscape.format import plus_minus
-from landscape.plot.style import coloured, legend_above, mathematics
+from landscape.plot.style import coloured, legend_above, logarithmic, mathematics
 from landscape.results import Run
 
 if TYPE_CHECKING:
@@ -63,12 +63,7 @@ def _scale(axes: Axes, results: list[Any]) -> None:
     bars = np.concatenate([r.residuals + np.nan_to_num(r.eigenvalues_sampling) for r in results])
     low, high = values.min(), values.max()
     if low > 0 and high / low >= 10:
-        axes.set_yscale("log", nonpositive="clip")
-        axes.set_ylim(low / 1.3, max(high * 1.3, (values + bars).max() * 1.05))
-        if high / low < 1000 and low >= 1e-3 and high < 1e4:  # few powers of ten, so numbers between them too
-            axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
-            axes.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+        logarithmic(axes, low / 1.3, max(high * 1.3, (values + bars).max() * 1.05))
         return
     low, high = min(0.0, (values - bars).min()), max(0.0, (values + bars).max())
     if low < high:

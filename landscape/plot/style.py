@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import matplotlib.ticker
 import numpy as np
 
 from landscape.results import Run
@@ -92,13 +93,22 @@ def against_eps(
     legend_above(axes)
 
 
+def logarithmic(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic y axis from low to high, with numbers between few powers of ten."""
+    axes.set_yscale("log", nonpositive="clip")
+    axes.set_ylim(low, high)
+    if high / low < 2000 and low >= 5e-4 and high < 2e4:
+        axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+
+
 def positive_scale(axes: Axes, curves: list[float], upper: list[float], below: float) -> None:
     """Logarithmic where the curves span a decade, from the lowest divided by `below`; else from zero."""
     values = np.array([value for value in curves if np.isfinite(value) and value > 0])
     high = np.nanmax([*curves, *upper, 0.0])
     if len(values) and high / values.min() >= 10:
-        axes.set_yscale("log", nonpositive="clip")
-        axes.set_ylim(values.min() / below, 1.5 * high)
+        logarithmic(axes, values.min() / below, 1.5 * high)
     elif high > 0:
         axes.set_ylim(0, 1.05 * high)
 
