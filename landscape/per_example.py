@@ -6,8 +6,9 @@ when their lengths and projections are known.
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,18 +78,22 @@ def gradients(point: Point, vectors: Tensor, *, direction: bool = False) -> PerE
     return PerExample(found, torch.cat(projections) if sides else none, mean, reason)
 
 
-def differences(one: Point, other: Point) -> Tensor:
-    """‖∇ℓᵢ at one point − ∇ℓᵢ at another‖ of each example (n,), float64; both have the same examples."""
-    slopes, rows, _ = _slopes(one)
-    beside, others, _ = _slopes(other)
-    found = []
+def differences(points: Sequence[Point]) -> dict[tuple[int, int], Tensor]:
+    """‖∇ℓᵢ at one point − ∇ℓᵢ at another‖ of each example (n,), float64, for each pair of points.
+
+    The points have the same network and weights, and the same examples, each perturbed in its own way.
+    """
+    first, rows, reason = _slopes(points[0])
+    slopes = [first, *((_plain if reason else _vectorised)(point) for point in points[1:])]
+    pairs = list(itertools.combinations(range(len(points)), 2))
+    found: dict[tuple[int, int], list[Tensor]] = {pair: [] for pair in pairs}
     with exact_arithmetic():
-        for few in one.perturbed.chunks(min(rows, others)):
-            apart = [
-                (a - b).reshape(len(a), -1).double() for a, b in zip(slopes(few), beside(few), strict=True)
-            ]
-            found.append(torch.stack([a.square().sum(dim=1) for a in apart]).sum(dim=0).sqrt())
-    return torch.cat(found)
+        for few in points[0].perturbed.chunks(rows):
+            each = [one(few) for one in slopes]
+            for i, j in pairs:
+                apart = [(a - b).flatten(1).double() for a, b in zip(each[i], each[j], strict=True)]
+                found[i, j].append(torch.stack([a.square().sum(dim=1) for a in apart]).sum(dim=0).sqrt())
+    return {pair: torch.cat(parts) for pair, parts in found.items()}
 
 
 def _slopes(point: Point) -> tuple[Slopes, int, str]:
@@ -96,12 +101,7 @@ def _slopes(point: Point) -> tuple[Slopes, int, str]:
     few = max(1, NUMBERS // len(point.theta))
     # A power of two, for it divides a chunk.
     rows = min(1 << few.bit_length() - 1, CHUNK, point.objective.batch_size)
-    leaves = point.leaves()
-
-    def plain(one: slice) -> list[Tensor]:
-        found = point.first_derivatives(one, leaves, create_graph=False)
-        return [(torch.zeros_like(p) if f is None else f)[None] for f, p in zip(found, leaves, strict=True)]
-
+    plain = _plain(point)
     slopes, first = _vectorised(point), slice(0, min(FEW, rows, len(point.perturbed)))
     try:
         found = slopes(first)
@@ -120,6 +120,17 @@ def _slopes(point: Point) -> tuple[Slopes, int, str]:
     if not off <= torch.finfo(point.theta.dtype).eps * size:
         return plain, 1, "torch's vectorised gradients of the model are not its gradients"
     return slopes, rows, ""
+
+
+def _plain(point: Point) -> Slopes:
+    """A backward pass for one example at a time."""
+    leaves = point.leaves()
+
+    def slopes(one: slice) -> list[Tensor]:
+        found = point.first_derivatives(one, leaves, create_graph=False)
+        return [(torch.zeros_like(p) if f is None else f)[None] for f, p in zip(found, leaves, strict=True)]
+
+    return slopes
 
 
 def _vectorised(point: Point) -> Slopes:

@@ -297,7 +297,7 @@ def _along(common: _Common, name: str, vectors: list[Tensor], h: np.ndarray, cur
     """The profile along one direction, from every start."""
     import numpy as np
 
-    point, n = common.starts[0], int(common.sizes.sum())
+    point = common.starts[0]
     o = point.objective
     eps = float(o.budget.eps)
     shape = (len(common.starts), len(h))
@@ -320,8 +320,8 @@ def _along(common: _Common, name: str, vectors: list[Tensor], h: np.ndarray, cur
                 attacked = there.gradient_groups(len(base))
                 moved[i, j] = _moved(there, start)
             grams["attacked"][i, j], grams["frozen"][i, j] = _gram(attacked - base), _gram(frozen - base)
-            cosine[i, j], cosine_frozen[i, j] = (_cosine(g.sum(dim=0), flat) for g in (attacked, frozen))
-            switching[i, j] = float((attacked - frozen).sum(dim=0).norm()) / n
+            cosine[i, j], cosine_frozen[i, j] = (_cosine(p.gradient.double(), flat) for p in (there, still))
+            switching[i, j] = float((there.gradient - still.gradient).norm())
             kappa[i, j], kappa_frozen[i, j] = (
                 2 * (float(p.value) - start.value - radius * rise) / radius**2 for p in (there, still)
             )
@@ -502,10 +502,9 @@ def _mixed(point: Point, other: Point) -> tuple[float, float, float]:
         for data in (o.data, point.perturbed, other.perturbed)
     ]
     found = torch.zeros(len(few), dtype=torch.float64, device=point.theta.device)
-    for one, two in ((0, 1), (0, 2), (1, 2)):
+    for (one, two), moved in differences(ends).items():
         x, there = (ends[i].objective.data.inputs(slice(None), point.theta)[0] for i in (one, two))
         apart = o.budget.size(x - there)
-        quotient = differences(ends[one], ends[two]) / apart
-        found = torch.maximum(found, torch.where(apart > 0, quotient, 0.0))
+        found = torch.maximum(found, torch.where(apart > 0, moved / apart, 0.0))
     error = found.std().item() / math.sqrt(len(few)) if len(few) > 1 else math.nan
     return found.mean().item(), error, found.max().item()
