@@ -194,24 +194,13 @@ def train(
     keep: also keep the initial weights and those after every keep-th epoch: see `kept_path`
     """
     check_writable(output)
-    log_file = log_path(output, log)
-    if log_file.resolve() == Path(output).resolve():
-        raise InputError(f"{output} would be both the checkpoint and its log; give two names")
-    check_result_file(log_file)
-    if log is None and _kind(log_file) not in (None, "training"):  # nobody named it: it is not lost unasked
-        raise InputError(
-            f"{log_file}, where the log would go, holds results of the kind {_kind(log_file)}; give --log"
-        )
     if keep is not None and keep < 1:
         raise InputError(f"keep = {keep}: every keep-th epoch is kept, for a keep of at least 1")
-    if keep is not None and log_file.parent.resolve() == Path(output).parent.resolve():
-        kept = [kept_path(output, epoch, epochs) for epoch in range(0, epochs + 1, keep)]
-        if log_file.name in {path.name for path in kept}:
-            raise InputError(f"{log_file} would be both an epoch that is kept and the log; give two names")
-    if log is None and (other := _logged(log_file)) and _is_another(other, output):
-        raise InputError(
-            f"{log_file}, where the log would go, is the log of the checkpoint {other}; give --log"
-        )
+    log_file = log_path(output, log)
+    kept = [kept_path(output, epoch, epochs) for epoch in range(0, epochs + 1, keep)] if keep else []
+    _check_log(log_file, output, kept)
+    if log is None:
+        _check_own_log(log_file, output)
     if registry.is_callable_spec(model):
         names = ", ".join(registry.named("model"))
         raise InputError(f"{model} is code of your own; what can be trained here are the models {names}")
@@ -358,6 +347,22 @@ def _split(path: str | os.PathLike[str]) -> tuple[str, str]:
     """A file's name and its ending: ("mine", ".pt"), and ("lenet_eps0.1", ""), where .1 is none."""
     name = Path(path)
     return (name.stem, name.suffix) if name.suffix[1:2].isalpha() else (name.name, "")
+
+
+def _check_log(log: Path, output: str | os.PathLike[str], kept: list[Path]) -> None:
+    """Raise where a training's log would take the place of one of its checkpoints, or of something else."""
+    if log.resolve() in {Path(path).resolve() for path in (output, *kept)}:
+        raise InputError(f"{log} would be both a checkpoint and the log; give two names")
+    check_result_file(log)
+
+
+def _check_own_log(log: Path, output: str | os.PathLike[str]) -> None:
+    """Raise where a log that nobody named would be written over what is no earlier log of this checkpoint."""
+    if log.is_file() and log.stat().st_size and _kind(log) != "training":
+        told = f"results of the kind {_kind(log)}" if _kind(log) else "something else"
+        raise InputError(f"{log}, where the log would go, holds {told}; give --log")
+    if (other := _logged(log)) and _is_another(other, output):
+        raise InputError(f"{log}, where the log would go, is the log of the checkpoint {other}; give --log")
 
 
 def _kind(path: Path) -> str | None:

@@ -4,6 +4,7 @@ import itertools
 import json
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -334,13 +335,13 @@ def test_nothing_is_trained_where_the_log_would_cost_another_file(npz, tmp_path,
         ("notes.pt", {}, "no result file to write over"),
         ("a.pt", {"log": tmp_path / "notes.h5"}, "no result file to write over"),
         ("results.pt", {}, "holds results of the kind sharpness; give --log"),
-        ("a.h5", {}, "both the checkpoint and its log"),
-        ("a.pt", {"log": tmp_path / "a.pt"}, "both the checkpoint and its log"),
+        ("a.h5", {}, "both a checkpoint and the log"),
+        ("a.pt", {"log": tmp_path / "a.pt"}, "both a checkpoint and the log"),
         ("a.pt", {"log": tmp_path}, "is a folder"),
         ("a.pt", {"log": tmp_path / "nothing" / "a.h5"}, "cannot be written"),
         ("a.pt", {"keep": 0}, "keep = 0"),
-        ("a.pt", {"keep": 1, "log": tmp_path / "a-epoch0.pt"}, "both an epoch that is kept and the log"),
-        ("a.pt", {"keep": 1, "log": tmp_path / "." / "a-epoch1.pt"}, "both an epoch that is kept"),
+        ("a.pt", {"keep": 1, "log": tmp_path / "a-epoch0.pt"}, "both a checkpoint and the log"),
+        ("a.pt", {"keep": 1, "log": tmp_path / "." / "a-epoch1.pt"}, "both a checkpoint and the log"),
         ("tt.ckpt", {}, "is the log of the checkpoint .*tt.pt; give --log"),
     ]:
         with pytest.raises(InputError, match=words):
@@ -357,3 +358,14 @@ def test_a_training_done_again_writes_over_its_own_log_from_whatever_folder(npz,
     run(MODEL, npz, "a/t.pt", budget=Budget(0), epochs=2)
     assert landscape.load("a/t.h5").results[0].epochs == 2
     run(MODEL, npz, "a/t.ckpt", budget=Budget(0), epochs=1, log="a/t.h5")  # as told
+
+
+def test_a_file_of_other_things_is_not_lost_to_a_log_that_nobody_named(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["vectors"] = np.ones(3)
+    with pytest.raises(InputError, match="holds something else; give --log"):
+        runs.train(
+            "lenet:width=1", "fashion-mini", tmp_path / "a.pt", budget=Budget(0), epochs=0, examples=20
+        )
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert list(file) == ["vectors"]
