@@ -364,8 +364,6 @@ def test_a_file_of_other_things_is_not_lost_to_a_log_that_nobody_named(tmp_path)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["vectors"] = np.ones(3)
     with pytest.raises(InputError, match="holds something else; give --log"):
-        runs.train(
-            "lenet:width=1", "fashion-mini", tmp_path / "a.pt", budget=Budget(0), epochs=0, examples=20
-        )
+        run("lenet:width=1", "fashion-mini", tmp_path / "a.pt", budget=Budget(0), epochs=0, examples=20)
     with h5py.File(tmp_path / "a.h5") as file:
         assert list(file) == ["vectors"]
