@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.attacks.base import Attack
+from landscape.attacks.base import SEEDS, Attack
 from landscape.attacks.pgd import PGD
 from landscape.budget import Budget
 from landscape.data import CHUNK, Data, total
@@ -36,7 +36,7 @@ GAP_EXAMPLES = 64
 GROUPS = 8
 """Groups of examples that sampling errors are told from."""
 CLEAN, DEFAULT = Budget(0), PGD()
-REFERENCE = PGD(steps=100, restarts=3, seed=2**32)  # a seed that the command line does not give
+REFERENCE = PGD(steps=100, restarts=3, seed=SEEDS)
 """The much stronger attack that the inner gap is measured with: 15 times the gradients of the default, other
 starts."""
 

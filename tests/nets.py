@@ -93,5 +93,19 @@ def cnn() -> nn.Module:
     )
 
 
+def tied() -> nn.Module:
+    """Two layers with one weight."""
+    net = Net(lambda m, x: m.c(torch.tanh(m.b(torch.tanh(m.a(x))))), a=nn.Linear(4, 4), b=nn.Linear(4, 4))
+    net.b.weight, net.c = net.a.weight, nn.Linear(4, CLASSES)
+    return trained(net)
+
+
+def frozen() -> nn.Module:
+    """A layer whose weight is no parameter of the landscape."""
+    net = mlp()
+    net[0].weight.requires_grad_(False)
+    return net
+
+
 def squared_error(logits: Tensor, y: Tensor) -> Tensor:
     return (logits - F.one_hot(y, logits.shape[1])).square().sum(dim=1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import CLASSES, Net, cnn, data, mlp, point, trained
+from nets import CLASSES, Net, cnn, data, frozen, mlp, point, tied, trained
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -48,18 +48,6 @@ def conv(*layers: nn.Module) -> nn.Module:
     net = nn.Sequential(nn.Conv2d(2, 2, 3), *layers, nn.Flatten(), nn.LazyLinear(CLASSES))
     net(torch.zeros(1, 2, 6, 6))
     return trained(net)
-
-
-def tied() -> nn.Module:
-    net = Net(lambda m, x: m.c(torch.tanh(m.b(torch.tanh(m.a(x))))), a=nn.Linear(4, 4), b=nn.Linear(4, 4))
-    net.b.weight, net.c = net.a.weight, nn.Linear(4, CLASSES)
-    return trained(net)
-
-
-def frozen() -> nn.Module:
-    net = mlp()
-    net[0].weight.requires_grad_(False)
-    return net
 
 
 def wrong() -> nn.Module:

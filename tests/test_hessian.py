@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import CLASSES, Net, cnn, data, dense, loss, mlp, point, squared_error, trained
+from nets import CLASSES, Net, cnn, data, dense, frozen, loss, mlp, point, squared_error, tied, trained
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,18 +22,6 @@ from landscape.linalg.eigen import eigsh
 from landscape.network import Network
 from landscape.objective import Objective
 from landscape.registry import make
-
-
-def tied() -> nn.Module:
-    net = Net(lambda m, x: m.c(torch.tanh(m.b(torch.tanh(m.a(x))))), a=nn.Linear(4, 4), b=nn.Linear(4, 4))
-    net.b.weight, net.c = net.a.weight, nn.Linear(4, CLASSES)
-    return trained(net)
-
-
-def frozen() -> nn.Module:
-    net = mlp()
-    net[0].weight.requires_grad_(False)
-    return net
 
 
 def dropping() -> nn.Module:

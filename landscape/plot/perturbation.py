@@ -36,7 +36,7 @@ def perturbation(run: Run, axes: Axes, *, direction: str, beside: Sequence[Run] 
             axes.axhline(result.floor, color=colour, linestyle="--", linewidth=0.8, zorder=0)
         axes.set_xscale("log")
         axes.set_xlabel("radius $h$\ndashed: floor, from other starts")
-        axes.set_ylabel(r"cosine of $\delta(\theta + h v)$ and $\delta(\theta)$")
+        axes.set_ylabel(r"$\cos\,(\delta_{\theta + h v},\, \delta_\theta)$")
         legend_above(axes)
     room = 0.03 * (1 - min(seen.min(), 0.9))
     axes.set_ylim(min(seen.min(), 0.9) - room, 1 + room)
