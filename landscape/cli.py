@@ -23,7 +23,9 @@ from landscape.errors import InputError, LandscapeError
 INTERRUPTED = 130
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 # Arguments of analyzers that the common options provide.
-COMMON = {"seed"}
+COMMON = {"seed", "task"}
+# Flags that have another name when they are off.
+OFF = {"resume": "fresh"}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -258,10 +260,13 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
 def _option(parameter: inspect.Parameter, told: dict[str, str], names: dict[str, Any]) -> Callable:
     """One flag of an analyzer. No other annotation is evaluated: it may name what only mypy imports."""
     annotation = eval(parameter.annotation, names)
-    flag = f"--{parameter.name.replace('_', '-')}"
+    flag = f"--{parameter.name.strip('_').replace('_', '-')}"
     text = told.get(parameter.name, "")
+    if annotation is bool and parameter.default:
+        off = OFF.get(parameter.name, f"no-{parameter.name}")
+        return click.option(f"{flag}/--{off}", default=True, help=text)
     if annotation is bool:
-        return click.option(flag, is_flag=True, help=text)
+        return click.option(parameter.name, flag, is_flag=True, help=text)
     choices = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else None
     return click.option(
         flag,
@@ -371,13 +376,31 @@ def show(file: str, as_json: bool) -> None:
 
 @landscape.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE.h5 …")
-@click.option("-o", "--output", required=True, metavar="FIG.pdf", help=".pdf, .png or .svg")
-def plot(files: tuple[str, ...], output: str) -> None:
+@click.option(
+    "-o", "--output", required=True, metavar="FIG.pdf", help=".pdf, .png or .svg; .html of surfaces, to turn"
+)
+@click.option(
+    "--style",
+    type=click.Choice(["contour", "surface", "heat", "line"]),
+    help="of surfaces  [default: contour; line along a line]",
+)
+@click.option("--error", is_flag=True, help="of surfaces: how sure they are, as further panels or as bands")
+@click.option("--cap", type=float, metavar="LOSS", help="of surfaces: losses above it are drawn as one band")
+def plot(files: tuple[str, ...], output: str, style: str | None, error: bool, cap: float | None) -> None:
     """Draw the results in files, a panel for each, on one scale."""
     from landscape import plot as drawing
+    from landscape.plot import interactive
     from landscape.results import load
 
-    drawing.save(drawing.figure([load(file) for file in files]), output)
+    if Path(output).suffix.lower() == interactive.ENDING:
+        if style or error:
+            raise InputError(f"{output}: an .html view takes no --style and no --error; leave them out")
+        interactive.check_interactive()
+        interactive.save_interactive([load(file) for file in files], output, cap=cap)
+    else:
+        drawing.check_format(output)
+        runs = [load(file) for file in files]
+        drawing.save(drawing.figure(runs, style=style, error=error, cap=cap), output)
     print(f"wrote {output}")
 
 

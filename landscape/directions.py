@@ -1,7 +1,8 @@
 """Directions in parameter space: the vectors (P,) along which a landscape is looked at.
 
-What a user may type, `random`, `filter`, `gradient`, `eigenvector:2`, `FILE.h5:sharpness_0/vectors:0`, each a
-function of the point that returns a vector. `along` makes unit vectors of a list of them.
+What a user may type, `random`, `filter`, `layer`, `gradient`, `eigenvector:2`,
+`FILE.h5:sharpness_0/vectors:0`, each a function of the point that returns a vector. `drawn` returns those of
+a list as they are, `along` as unit vectors.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscape.errors import InputError, NumericalError
 from landscape.linalg.eigen import eigsh
 from landscape.linalg.operator import generator, normal
+from landscape.network import Network
 from landscape.objective import Point
 
-KINDS = "random, filter, gradient, eigenvector:K, FILE.h5 or FILE.h5:DATASET:COLUMN"
+KINDS = "random, filter, gradient, layer, eigenvector:K, FILE.h5 or FILE.h5:DATASET:COLUMN"
+AT_RANDOM = ("random", "filter", "layer")
+"""Kinds that are drawn with a seed, any number of them."""
 RESOLVED = 0.1
 """Of a radius may be lost to the rounding of the weights."""
 
@@ -52,21 +56,25 @@ def random(point: Point, number: int = 1, *, seed: int = 0) -> Tensor:
     return drawn / drawn.norm()
 
 
-def filter_normalised(point: Point, number: int = 1, *, seed: int = 0) -> Tensor:
+def filter_normalised(point: Point, number: int = 1, *, seed: int = 0, keep_biases: bool = False) -> Tensor:
     """A random vector (P,) whose filters have the lengths of the point's own (Li et al., 1712.09913).
 
-    A filter is a row of a weight of two or more dimensions; biases and the parameters of normalisation stay
-    where they are. Its length is about that of θ.
+    A filter is what makes one output: a row of a weight of two or more dimensions; of the weight of a
+    transposed convolution, which lists its inputs first, a column. One of length 0 stays 0. Biases and the
+    parameters of normalisation stay where they are, unless they are kept: each is then one filter. The length
+    of all is about that of θ.
     """
-    drawn = normal(generator(seed, purpose=100 + number), len(point.theta), point.theta.device)
-    network, parts = point.objective.network, []
-    for one, own in zip(network.parts(drawn), network.parts(point.theta.double()), strict=True):
-        if own.ndim < 2:
-            parts.append(torch.zeros(own.numel(), dtype=torch.float64, device=own.device))
-            continue
-        rows, lengths = one.reshape(len(one), -1), own.reshape(len(own), -1).norm(dim=1, keepdim=True)
-        parts.append((rows * (lengths / rows.norm(dim=1, keepdim=True))).reshape(-1))
-    return torch.cat(parts)
+    blocks = _filters(point.objective.network)
+    return _rescaled(point, blocks, number, seed=seed, keep_biases=keep_biases)
+
+
+def layer_normalised(point: Point, number: int = 1, *, seed: int = 0, keep_biases: bool = False) -> Tensor:
+    """A random vector (P,) whose weights have, each as a whole, the lengths of the point's own.
+
+    Weights are parameters of two or more dimensions; the others are treated as `filter_normalised` does.
+    """
+    blocks = [(1, 1, 1, size) for size in point.objective.network.sizes]
+    return _rescaled(point, blocks, number, seed=seed, keep_biases=keep_biases)
 
 
 def gradient(point: Point) -> Tensor:
@@ -74,8 +82,8 @@ def gradient(point: Point) -> Tensor:
     return point.gradient.double()
 
 
-def eigenvectors(point: Point, k: int, *, seed: int = 0) -> Tensor:
-    """The k top eigenvectors (P, k) of ∇²L_eps(θ) at fixed perturbed data, each turned uphill.
+def eigenpairs(point: Point, k: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """The k top eigenvalues (k,) and eigenvectors (P, k) of ∇²L_eps(θ) at fixed perturbed data.
 
     An eigenvector has no sign of its own: the loss rises along each, to first order.
     """
@@ -87,7 +95,7 @@ def eigenvectors(point: Point, k: int, *, seed: int = 0) -> Tensor:
             f"the eigenvectors did not converge in {found.products} products; use other directions"
         )
     slopes = found.vectors.T @ point.gradient.double()
-    return found.vectors * torch.where(slopes < 0, -1.0, 1.0)
+    return found.eigenvalues, found.vectors * torch.where(slopes < 0, -1.0, 1.0)
 
 
 def from_file(
@@ -95,7 +103,8 @@ def from_file(
 ) -> list[tuple[str, Tensor]]:
     """The vectors (P,) that an HDF5 file holds, each with its name.
 
-    dataset: of shape (P,) or (P, k); by default the only one there is; column: by default all
+    dataset: of shape (P,) or (P, k), or a group of them; by default the only one there is
+    column: by default all
     """
     size = len(point.theta)
     try:
@@ -109,7 +118,9 @@ def from_file(
                 )
             )
             told = ", ".join(there) or "none"
-            if dataset.strip("/") not in there and (dataset or len(there) != 1):
+            asked = dataset.strip("/")
+            names = [name for name in there if not asked or name == asked or name.startswith(f"{asked}/")]
+            if not names or (len(names) > 1 and (not asked or column is not None)):
                 what = (
                     f"no data set {dataset!r} of vectors" if dataset else f"{len(there)} data sets of vectors"
                 )
@@ -117,17 +128,19 @@ def from_file(
                     f"{path} has {what} with {size:,} numbers, one for each parameter; there is {told}; "
                     "write FILE.h5:DATASET:COLUMN"
                 )
-            name = dataset.strip("/") or next(iter(there))
-            vectors = np.asarray(file[name][()], dtype=np.float64).reshape(size, -1)
+            read = {n: np.asarray(file[n][()], dtype=np.float64).reshape(size, -1) for n in names}
     except OSError as error:
         raise InputError(f"{path} could not be read as HDF5: {error.strerror or error}") from error
-    if column is not None and not 0 <= column < vectors.shape[1]:
-        raise InputError(f"{path}:{name} has {vectors.shape[1]} columns, counted from 0; {column} is none")
-    columns = range(vectors.shape[1]) if column is None else [column]
-    return [
-        (f"{Path(path).name}:{name}:{j}", torch.from_numpy(vectors[:, j].copy()).to(point.theta.device))
-        for j in columns
-    ]
+    found = []
+    for name, vectors in read.items():
+        if column is not None and not 0 <= column < vectors.shape[1]:
+            raise InputError(
+                f"{path}:{name} has {vectors.shape[1]} columns, counted from 0; {column} is none"
+            )
+        for j in range(vectors.shape[1]) if column is None else [column]:
+            vector = torch.from_numpy(vectors[:, j].copy()).to(point.theta.device)
+            found.append((f"{Path(path).name}:{name}:{j}", vector))
+    return found
 
 
 @dataclass(frozen=True)
@@ -139,10 +152,30 @@ class Direction:
     dataset: str = ""
     column: int | None = None
 
+    @property
+    def in_file(self) -> bool:
+        """Whether a file holds it, whose path the kind then is; it may hold several."""
+        return self.kind not in (*AT_RANDOM, "eigenvector", "gradient")
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """The vector (P,) of a direction, float64, of whatever length; the eigenvalue where it belongs to one."""
+
+    direction: Direction
+    name: str
+    vector: Tensor
+    eigenvalue: float | None = None
+
 
 def parse(written: str) -> list[Direction]:
     """The directions of a list such as "random,eigenvector:1"; InputError tells what there is."""
-    found = [_parse(part.strip()) for part in written.split(",") if part.strip()]
+    found = []
+    for part in (part.strip() for part in written.split(",") if part.strip()):
+        direction = known(part)
+        if direction is None:
+            raise InputError(f"direction {part!r} is not known; there are {KINDS}, with K from 1")
+        found.append(direction)
     if not found:
         raise InputError(f"no direction was given; there are {KINDS}")
     if len(set(found)) < len(found):
@@ -150,47 +183,8 @@ def parse(written: str) -> list[Direction]:
     return found
 
 
-def along(point: Point, wanted: list[Direction], *, seed: int = 0, draw: int = 0) -> list[tuple[str, Tensor]]:
-    """The unit vectors (P,), float64, that are asked for, each with its name.
-
-    draw: moves random directions on to the next independent draw
-    """
-    top = max((d.number for d in wanted if d.kind == "eigenvector"), default=0)
-    if top > len(point.theta):
-        raise InputError(f"eigenvector:{top} of {len(point.theta):,} is not there")
-    vectors = eigenvectors(point, top, seed=seed) if top else None
-    found: list[tuple[str, Tensor]] = []
-    for d in wanted:
-        name = (
-            d.kind if d.kind in ("gradient", "random", "filter") and d.number == 1 else f"{d.kind}:{d.number}"
-        )
-        if d.kind in ("random", "filter"):
-            draws = random if d.kind == "random" else filter_normalised
-            found.append((name, draws(point, d.number + 1000 * draw, seed=seed)))
-        elif d.kind == "gradient":
-            found.append((name, gradient(point)))
-        elif vectors is not None and d.kind == "eigenvector":
-            found.append((name, vectors[:, d.number - 1]))
-        else:
-            found += from_file(point, d.kind, d.dataset, d.column)
-    for name, v in found:
-        if not (torch.isfinite(v).all() and v.norm() > 0):
-            raise InputError(f"the direction {name} has length {v.norm().item():g} here; choose another one")
-    return [(name, v / v.norm()) for name, v in found]
-
-
-def check_resolved(point: Point, radius: float, v: Tensor) -> None:
-    """Raise where a radius is so small that rounding θ + h v swallows much of it."""
-    step = radius * v
-    lost = ((point + step).theta.double() - point.theta.double() - step).norm().item() / radius
-    if lost > RESOLVED:
-        raise InputError(
-            f"a radius of {radius:g} is lost in the rounding of {str(point.theta.dtype)[6:]} weights; "
-            "give larger --radii, or --dtype float64"
-        )
-
-
-def _parse(written: str) -> Direction:
+def known(written: str) -> Direction | None:
+    """The one direction that is written, None where it is none; InputError where its file is not there."""
     place = re.fullmatch(r"(.+\.(?:h5|hdf5))(?::([^:]+))?(?::(\d+))?", written)
     if place:
         if not Path(place[1]).is_file():
@@ -198,10 +192,102 @@ def _parse(written: str) -> Direction:
         return Direction(place[1], 1, place[2] or "", int(place[3]) if place[3] else None)
     kind, colon, number = written.partition(":")
     numbered = not colon or (number.isdigit() and 1 <= int(number) <= 999)
-    if (
-        kind not in ("random", "filter", "gradient", "eigenvector")
-        or not numbered
-        or (kind == "gradient" and colon)
+    if kind in (*AT_RANDOM, "eigenvector") and numbered:
+        return Direction(kind, int(number) if colon else 1)
+    return Direction(kind) if written == "gradient" else None
+
+
+def drawn(
+    point: Point, wanted: list[Direction], *, seed: int = 0, draw: int = 0, keep_biases: bool = False
+) -> list[Drawn]:
+    """The vectors that are asked for, in this order, each finite and longer than 0; a file may hold several.
+
+    draw: moves random directions on to the next independent draw
+    keep_biases: parameters of one dimension take part in `filter` and `layer` as well
+    """
+    top = max((d.number for d in wanted if d.kind == "eigenvector"), default=0)
+    if top > len(point.theta):
+        raise InputError(f"eigenvector:{top} of {len(point.theta):,} is not there")
+    values, vectors = eigenpairs(point, top, seed=seed) if top else (None, None)
+    found: list[Drawn] = []
+    for d in wanted:
+        name, number = d.kind if d.number == 1 else f"{d.kind}:{d.number}", d.number + 1000 * draw
+        if d.kind == "random":
+            found.append(Drawn(d, name, random(point, number, seed=seed)))
+        elif d.kind in ("filter", "layer"):
+            draws = filter_normalised if d.kind == "filter" else layer_normalised
+            found.append(Drawn(d, name, draws(point, number, seed=seed, keep_biases=keep_biases)))
+        elif d.kind == "gradient":
+            found.append(Drawn(d, name, gradient(point)))
+        elif values is not None and vectors is not None and d.kind == "eigenvector":
+            j = d.number - 1
+            found.append(Drawn(d, f"{d.kind}:{d.number}", vectors[:, j], float(values[j])))
+        else:
+            found += [Drawn(d, name, v) for name, v in from_file(point, d.kind, d.dataset, d.column)]
+    for one in found:
+        check_length(one.name, one.vector)
+    return found
+
+
+def along(point: Point, wanted: list[Direction], *, seed: int = 0, draw: int = 0) -> list[tuple[str, Tensor]]:
+    """The unit vectors (P,), float64, that are asked for, each with its name; see `drawn`."""
+    return [(d.name, d.vector / d.vector.norm()) for d in drawn(point, wanted, seed=seed, draw=draw)]
+
+
+def check_length(name: str, vector: Tensor) -> None:
+    """Raise unless a direction leads somewhere: finite, and longer than 0."""
+    if not (torch.isfinite(vector).all() and vector.norm() > 0):
+        raise InputError(f"the direction {name} has length {vector.norm().item():g} here; choose another one")
+
+
+def lost(point: Point, step: Tensor) -> float:
+    """The share of a step (P,) that the rounding of the weights θ + step swallows."""
+    return (((point + step).theta.double() - point.theta.double() - step).norm() / step.norm()).item()
+
+
+def check_resolved(point: Point, radius: float, v: Tensor) -> None:
+    """Raise where a radius is so small that rounding θ + h v swallows much of it."""
+    if lost(point, radius * v) > RESOLVED:
+        raise InputError(
+            f"a radius of {radius:g} is lost in the rounding of {str(point.theta.dtype)[6:]} weights; "
+            "give larger --radii, or --dtype float64"
+        )
+
+
+_Blocks = tuple[int, int, int, int]
+
+
+def _filters(network: Network) -> list[_Blocks]:
+    """Each parameter as an array (a, b, c, d) whose filters are those of the places (a, c)."""
+    turned = {
+        id(m.weight): m.groups
+        for m in network.module.modules()
+        if isinstance(m, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
+    }
+    own = dict(network.module.named_parameters())
+    found = []
+    for name, shape, size in zip(network.names, network.shapes, network.sizes, strict=True):
+        groups = turned.get(id(own[name]))
+        if groups:  # (in, out / groups, …): an output of a group is made by that group's inputs alone
+            found.append((groups, shape[0] // groups, shape[1], math.prod(shape[2:])))
+        else:
+            rows = shape[0] if shape else 1
+            found.append((rows, 1, 1, size // max(1, rows)))
+    return found
+
+
+def _rescaled(point: Point, blocks: list[_Blocks], number: int, *, seed: int, keep_biases: bool) -> Tensor:
+    """A Gaussian vector (P,) whose blocks (a, ·, c, ·) are scaled to the lengths of the point's own."""
+    network = point.objective.network
+    vector = normal(generator(seed, purpose=100 + number), len(point.theta), point.theta.device)
+    parts = []
+    for shape, one, own in zip(
+        blocks, network.parts(vector), network.parts(point.theta.double()), strict=True
     ):
-        raise InputError(f"direction {written!r} is not known; there are {KINDS}, with K from 1")
-    return Direction(kind, int(number) if colon else 1)
+        if own.ndim < 2 and not keep_biases:
+            parts.append(torch.zeros(own.numel(), dtype=torch.float64, device=own.device))
+            continue
+        block = shape if own.ndim >= 2 else (1, 1, 1, own.numel())
+        rows, lengths = one.reshape(block), own.reshape(block).norm(dim=(1, 3), keepdim=True)
+        parts.append((rows * (lengths / rows.norm(dim=(1, 3), keepdim=True))).reshape(-1))
+    return torch.cat(parts)

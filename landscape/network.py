@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -63,9 +63,23 @@ class Network:
             for part, shape in zip(theta.split(self.sizes), self.shapes, strict=True)
         ]
 
-    def __call__(self, parts: Sequence[Tensor], x: Tensor) -> Tensor:
-        """The logits (B, C) of x (B, …) with parameters as `parts` gives them."""
-        return functional_call(self.module, dict(zip(self.names, parts, strict=True)), (x,))
+    def __call__(
+        self, parts: Sequence[Tensor], x: Tensor, buffers: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """The logits (B, C) of x (B, …) with parameters as `parts` gives them.
+
+        buffers: by name, in place of the module's own, such as the running statistics of BatchNorm
+        """
+        given = {**dict(zip(self.names, parts, strict=True)), **(buffers or {})}
+        return functional_call(self.module, given, (x,))
+
+    def rest(self) -> dict[str, Tensor]:
+        """What f depends on besides θ, by name: buffers such as running statistics, frozen parameters."""
+        return {
+            name: tensor
+            for name, tensor in self.module.state_dict(keep_vars=True).items()
+            if name not in self.names and tensor.is_floating_point()
+        }
 
     def check(self, x: Tensor, classes: int) -> None:
         """Raise unless the logits of x (B, …) are (B, C ≥ classes), finite, the same again and alone."""

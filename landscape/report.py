@@ -39,7 +39,7 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
     budgets = {result.budget for result in found.results}
     for remark, where in remarks.items():
         print(remark if set(where) == budgets else f"at eps {','.join(where)}: {remark}")
-    if not found.complete and found.kind != "training":  # whose remarks tell
+    if not found.complete and not hasattr(found.results[0] if found.results else None, "done"):
         count, done = len(found.results), len(budgets)
         many = f"after {count} results, within budget" if count > done else "after"
         print(f"INCOMPLETE: the run ended {many} {done} of its {len(told['budgets'])} budgets")
@@ -63,7 +63,8 @@ def _table(results: list[Any]) -> list[list[str]]:
         each = zip(results, cells, strict=True)
         return [[label, *names], *([result.line, *(c.get(n, "") for n in names)] for result, c in each)]
     lines = [[name, *(c.get(name, "") for c in cells)] for name in names]
-    return [["eps", *(r.budget for r in results)], *[line for line in lines if any(line[1:])]]
+    heads = [getattr(result, "column", result.budget) for result in results]
+    return [["eps", *heads], *[line for line in lines if any(line[1:])]]
 
 
 def print_table(rows: list[list[str]]) -> None:

@@ -2,7 +2,8 @@
 
 A file is one run, written whole or not at all. The root's attributes say how it came about: command, commit,
 versions, checkpoint and data by sha256, settings, seed. Each result is a group `<kind>_<i>` with one data set
-for each field of the result's dataclass. NaN means "not computed"; a field that is not there is None.
+for each field of the result's dataclass; results over one grid are stacked, a data set for each field with
+the results along its first axis. NaN means "not computed"; a field that is not there is None.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,16 +42,18 @@ class Run:
     results: its Results, in the order of the budgets
     provenance: everything needed to make them again, as plain values
     complete: whether every budget asked for is in it
+    arrays: what else its file holds, by name, such as the vectors of a surface's axes; not read back
     """
 
     kind: str
     provenance: dict[str, Any]
     results: list[Any] = field(default_factory=list)
     complete: bool = False
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """The run as JSON values; what was not computed is null."""
-        keep = ("checkpoint", "checkpoints", "data")
+        keep = ("checkpoint", "checkpoints", "data", "directions", "trajectory")
         told = {key: plain(self.provenance[key]) for key in keep if key in self.provenance}
         results = [plain(result) for result in self.results]
         return {"kind": self.kind, **told, "complete": self.complete, "results": results}
@@ -104,18 +108,34 @@ def provenance(**settings: Any) -> dict[str, Any]:
 
 def save(run: Run, path: str | os.PathLike[str]) -> None:
     """Write a run, whole or not at all."""
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic(path) as temporary:
+        temporary.write_bytes(_image(run))
+
+
+def _image(run: Run) -> bytes:
+    """The bytes of the file, put together in memory: HDF5 says nothing sensible of a disk that is full."""
+    with h5py.File("image", "w", driver="core", backing_store=False) as file:
         file.attrs["kind"] = run.kind
         file.attrs["complete"] = run.complete
         for name, value in run.provenance.items():
             file.attrs[name] = _stored(value)
-        for i, result in enumerate(run.results):
-            group = file.create_group(f"{run.kind}_{i}")
-            group.attrs["kind"] = run.kind
-            for f in dataclasses.fields(result):
-                value = getattr(result, f.name)
-                if value is not None:
-                    group[f.name] = _stored(value)
+        for name, array in run.arrays.items():
+            file[name] = array
+        if run.results and _shared(type(run.results[0])):
+            _stack(file, run.results)
+        else:
+            for i, result in enumerate(run.results):
+                _write(file.create_group(f"{run.kind}_{i}"), run.kind, result)
+        file.flush()
+        return file.id.get_file_image()
+
+
+def _write(group: h5py.Group, kind: str, result: Any) -> None:
+    group.attrs["kind"] = kind
+    for f in dataclasses.fields(result):
+        value = getattr(result, f.name)
+        if value is not None:
+            group[f.name] = _stored(value)
 
 
 def load(path: str | os.PathLike[str]) -> Run:
@@ -138,7 +158,9 @@ def load(path: str | os.PathLike[str]) -> Run:
             for name, value in file.attrs.items():
                 if name not in ("kind", "complete"):
                     run.provenance[name] = _parsed(value)
-            for i in range(len(file)):
+            if _shared(result_class):
+                run.results = _unstacked(file, result_class)
+            for i in range(0 if run.results else len(file)):
                 stored = {name: _value(item) for name, item in file[f"{kind}_{i}"].items()}
                 known = {f.name for f in dataclasses.fields(result_class)}
                 run.results.append(result_class(**{name: v for name, v in stored.items() if name in known}))
@@ -152,6 +174,54 @@ def load(path: str | os.PathLike[str]) -> Run:
     return run
 
 
+def _shared(result: type) -> tuple[str, ...]:
+    """The fields that results over one grid have in common; none where each result stands for itself."""
+    return getattr(result, "SHARED", ())
+
+
+def _stack(file: h5py.File, results: list[Any]) -> None:
+    """A data set for each field, results along its first axis: loss[eps, y, x]; shared fields once."""
+    first = results[0]
+    for f in dataclasses.fields(first):
+        if getattr(first, f.name) is None:
+            continue
+        if f.name in _shared(type(first)):
+            file[f.name] = getattr(first, f.name)
+            continue
+        each = [_stored(getattr(result, f.name)) for result in results]
+        if isinstance(each[0], str):
+            file[f.name] = np.array(each, dtype=h5py.string_dtype())
+        else:
+            array = np.stack(each)
+            file.create_dataset(f.name, data=array, **({"compression": "gzip"} if array.ndim > 1 else {}))
+
+
+def _unstacked(file: h5py.File, result: type) -> list[Any]:
+    there = [f.name for f in dataclasses.fields(result) if f.name in file]
+    shared = {name: file[name][()] for name in there if name in _shared(result)}
+    columns = {}
+    for name in there:
+        if name not in shared:
+            item = file[name]
+            columns[name] = [_parsed(v) for v in item.asstr()[()]] if item.dtype.kind == "O" else item[()]
+    count = len(columns["eps"])
+    return [
+        result(**shared, **{name: _plain_scalar(values[i]) for name, values in columns.items()})
+        for i in range(count)
+    ]
+
+
+def _plain_scalar(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def kind_of(path: str | os.PathLike[str]) -> str | None:
+    """What an HDF5 file says that it holds; None where it says nothing, or is not there."""
+    with suppress(OSError), h5py.File(path, "r") as file:
+        return file.attrs.get("kind")
+    return None
+
+
 def result_of(kind: str) -> type:
     """The dataclass of a training, or of an analyzer's results: what its function is annotated to return."""
     if kind == "training":
@@ -159,7 +229,7 @@ def result_of(kind: str) -> type:
     function = registry.find("analyzer", kind)
     returns = function.__annotations__["return"]
     if isinstance(returns, str):
-        returns = returns.removeprefix("Iterator[").removesuffix("]")
+        returns = returns.removeprefix("Iterator[").removeprefix("list[").rstrip("]")
     return getattr(sys.modules[function.__module__], returns) if isinstance(returns, str) else returns
 
 
@@ -177,15 +247,12 @@ def _is_json(value: str) -> bool:
 def _value(item: h5py.Dataset) -> Any:
     if item.dtype.kind == "O":
         return _parsed(item.asstr()[()])
-    value = item[()]
-    return value.item() if isinstance(value, np.generic) else value
+    return _plain_scalar(item[()])
 
 
 def _parsed(value: Any) -> Any:
     """What `_stored` was given."""
-    if isinstance(value, str) and _is_json(value):
-        return json.loads(value)
-    return value.item() if isinstance(value, np.generic) else value
+    return json.loads(value) if isinstance(value, str) and _is_json(value) else _plain_scalar(value)
 
 
 def _commit() -> str:

@@ -8,8 +8,8 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from landscape.log import Log
 from landscape.objective import Objective, Point, Watch
 from landscape.results import Run
 from landscape.subjects import Subject, beside, subject, users_code
+from landscape.task import Task
 from landscape.training import Epoch, Recipe, evaluate
 from landscape.training import train as train_module
 
@@ -101,7 +102,8 @@ def measure(
     paths = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else list(checkpoint)
     least, most = registry.points(function)
     if not least <= len(paths) <= (most or len(paths)):
-        allowed = {1: "one"}.get(most or 0, f"{least} to {most}" if most else f"{least} or more")
+        range_ = f"{least} or more" if most is None else f"{least} to {most}"
+        allowed = "one" if most == 1 else f"{least}" if least == most else range_
         raise InputError(f"{len(paths)} checkpoints were given; {analyzer} takes {allowed}")
     inner = registry.make("attack", attack, seed=seed)
     found = subject(
@@ -132,21 +134,40 @@ def measure(
         # Each is read once now: what does not fit is to be told before hours of work. One is held at a time.
         subjects = (beside(found, path, model) if i else found for i, path in enumerate(paths))
         run.provenance["checkpoints"] = [s.describe()["checkpoint"] | {"epoch": s.epoch} for s in subjects]
-    if "seed" in inspect.signature(function).parameters:
+    takes = inspect.signature(function).parameters
+    if "seed" in takes:
         options = {**options, "seed": seed}
     objective = Objective(found.network, found.data, Budget(0), inner, batch_size=batch_size)
+
+    def keep() -> None:
+        run.provenance["seconds"] = time.perf_counter() - start
+        if output is not None:
+            results.save(run, output)
+
+    def other(path: str) -> Point:
+        return replace(objective, network=beside(found, path, model).network).at()
+
     failure: NumericalError | None = None
-    for place, budget in enumerate(wanted):
-        each = _announce(watch, budget, place, len(wanted)) if watch else objective.watch
+    at_once = "task" in takes  # every budget in one call
+    for place, budget in enumerate([Budget(0)] if at_once else wanted):
+        each = watch or objective.watch
+        if watch and not at_once:
+            each = _announce(watch, budget, place, len(wanted))
         try:
             points = _Points(found, paths, model, replace(objective, budget=budget, watch=each))
+            if at_once:
+                task = Task(wanted, run, other, Path(output) if output is not None else None)
+                options = {**options, "task": task}
             with users_code(found.model):
                 made = function(*([points] if most is None else points), **options)
-                for result in made if isinstance(made, Iterator) else [made]:
-                    run.results.append(result)
-                    run.provenance["seconds"] = time.perf_counter() - start
-                    if output is not None:
-                        results.save(run, output)
+                # Closed at once where saving fails: an analyzer may hold files and processes.
+                with closing(made) if isinstance(made, Generator) else nullcontext([made]) as each_result:
+                    for result in each_result:
+                        if at_once:
+                            run.results = result
+                        else:
+                            run.results.append(result)
+                        keep()
         except NumericalError as error:
             failure = error
             break
@@ -154,10 +175,9 @@ def measure(
             raise InputError(
                 f"the device is out of memory; give --batch-size {max(1, batch_size // 2)}"
             ) from error
-        run.complete = place + 1 == len(wanted)
-        run.provenance["seconds"] = time.perf_counter() - start
-        if output is not None and run.complete:
-            results.save(run, output)
+        run.complete = run.complete if at_once else place + 1 == len(wanted)
+        if run.complete and not at_once:
+            keep()
     if failure is None and not all(getattr(result, "converged", True) for result in run.results):
         failed = ", ".join(dict.fromkeys(r.budget for r in run.results if not r.converged))
         failure = NumericalError(f"not converged at eps = {failed}; the residuals say how far it came")
@@ -358,24 +378,17 @@ def _check_log(log: Path, output: str | os.PathLike[str], kept: list[Path]) -> N
 
 def _check_own_log(log: Path, output: str | os.PathLike[str]) -> None:
     """Raise where a log that nobody named would be written over what is no earlier log of this checkpoint."""
-    if log.is_file() and log.stat().st_size and _kind(log) != "training":
-        told = f"results of the kind {_kind(log)}" if _kind(log) else "something else"
+    if log.is_file() and log.stat().st_size and results.kind_of(log) != "training":
+        told = f"results of the kind {results.kind_of(log)}" if results.kind_of(log) else "something else"
         raise InputError(f"{log}, where the log would go, holds {told}; give --log")
     if (other := _logged(log)) and _is_another(other, output):
         raise InputError(f"{log}, where the log would go, is the log of the checkpoint {other}; give --log")
 
 
-def _kind(path: Path) -> str | None:
-    """What an HDF5 file says that it holds; None where it says nothing, or is not there."""
-    with suppress(OSError), h5py.File(path, "r") as file:
-        return file.attrs.get("kind")
-    return None
-
-
 def _logged(path: Path) -> str | None:
     """The checkpoint that a training's log is of; None where there is no such log that can be read."""
     with suppress(InputError):
-        if _kind(path) == "training":
+        if results.kind_of(path) == "training":
             return results.load(path).provenance["checkpoint"].get("path")
     return None
 

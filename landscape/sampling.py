@@ -2,7 +2,8 @@
 
 Norms, distances and cosines of gradients are functions of inner products of means over the examples. With
 the sums a_g, b_g of G groups of examples, ⟨ā, b̄⟩ = Σ_gh M_gh / n² for the Gram matrix M_gh = ⟨a_g, b_h⟩:
-leaving a group out costs nothing once the Gram matrices are there.
+leaving a group out costs nothing once the Gram matrices are there. Nor does it for functions of the mean loss
+at many points, once the groups' own means are there.
 """
 
 from __future__ import annotations
@@ -49,9 +50,29 @@ def jackknife(
     def of(kept: np.ndarray) -> np.ndarray:
         return np.asarray(statistic(*(inner(gram, kept) for gram in grams)))
 
-    value = of(everything)
+    return of(everything)[()], _deleted(of, groups)
+
+
+def standard_error(statistic: Statistic, means: np.ndarray, sizes: np.ndarray) -> Any:
+    """The error of a function of means over the examples, by the same jackknife.
+
+    Whatever the examples share cancels: for a difference of two means it is that of paired differences.
+
+    statistic: takes the means over some of the examples (…), returns an array or a number
+    means: (…, G) means over the examples of each group
+    sizes: (G,) examples in each group
+    """
+
+    def of(kept: np.ndarray) -> np.ndarray:
+        return np.asarray(statistic(means[..., kept] @ (sizes[kept] / sizes[kept].sum())))
+
+    return _deleted(of, len(sizes))
+
+
+def _deleted(of: Callable[[np.ndarray], np.ndarray], groups: int) -> Any:
+    """The jackknife's standard error of what is computed from the kept groups."""
+    everything = np.arange(groups)
     if groups < 2:
-        return value[()], np.full(value.shape, math.nan)[()]
+        return np.full(of(everything).shape, math.nan)[()]
     left = np.stack([of(np.delete(everything, g)) for g in everything])
-    error = np.sqrt((groups - 1) / groups * ((left - left.mean(axis=0)) ** 2).sum(axis=0))
-    return value[()], error[()]
+    return np.sqrt((groups - 1) / groups * ((left - left.mean(axis=0)) ** 2).sum(axis=0))[()]

@@ -5,8 +5,17 @@ import nets
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from landscape.directions import along, eigenvectors, filter_normalised, parse, parse_radii, random
+from landscape.directions import (
+    along,
+    eigenpairs,
+    filter_normalised,
+    layer_normalised,
+    parse,
+    parse_radii,
+    random,
+)
 from landscape.errors import InputError
 
 
@@ -39,10 +48,93 @@ def test_filters_have_the_lengths_of_the_points_own_and_biases_stay(point):
             assert torch.allclose(one.flatten(1).norm(dim=1), own.flatten(1).norm(dim=1), rtol=1e-12), name
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Linear(4, 3), (4,)),
+        (nn.Conv2d(4, 6, 3), (4, 5, 5)),
+        (nn.Conv2d(4, 6, 1), (4, 2, 2)),
+        (nn.Conv2d(4, 6, 3, groups=2), (4, 5, 5)),
+        (nn.Conv1d(4, 4, 2, groups=4), (4, 5)),
+        (nn.ConvTranspose2d(4, 6, 3), (4, 2, 2)),
+        (nn.ConvTranspose2d(4, 6, 3, groups=2), (4, 2, 2)),
+        (nn.ConvTranspose1d(4, 4, 2, groups=4), (4, 3)),
+        (nn.ConvTranspose3d(2, 3, 2), (2, 2, 2, 2)),
+    ],
+    ids=repr,
+)
+def test_a_filter_is_all_that_one_output_depends_on(layer, shape):
+    net = nets.trained(nn.Sequential(layer, nn.Flatten(2) if len(shape) > 1 else nn.Identity()))
+    if len(shape) > 1:
+        net.append(nn.AvgPool1d(len(net(torch.rand(1, *shape))[0, 0]))).append(nn.Flatten())
+    at = nets.point(net, nets.data(3, *shape))
+    drawn, bias = at.objective.network.parts(filter_normalised(at))
+    own = at.objective.network.parts(at.theta)[0].clone().requires_grad_()
+    outputs = at.objective.network([own, bias], torch.rand(2, *shape, dtype=torch.float64) + 0.1).sum(dim=0)
+    assert not bias.any()
+    for output in outputs:
+        (slope,) = torch.autograd.grad(output, own, retain_graph=True)
+        filter = slope != 0
+        assert drawn[filter].norm().item() == pytest.approx(own[filter].norm().item(), rel=1e-12)
+        assert filter.sum() * len(outputs) == own.numel()
+
+
+def test_filters_point_where_the_gaussian_of_the_seed_does():
+    at = nets.point(nets.trained(nn.Linear(2000, 3)), nets.data(2, 2000))
+    weight = filter_normalised(at, 3, seed=5)[:6000].view(3, -1)
+    plain = random(at, 3, seed=5)[:6000].view(3, -1)
+    entries = weight / weight.norm(dim=1, keepdim=True) * 2000**0.5
+    assert torch.allclose(torch.nn.functional.cosine_similarity(weight, plain), torch.ones(3).double())
+    n = entries.numel() ** 0.5  # four standard errors of each moment of a Gaussian
+    assert abs(entries.mean()) < 4 / n
+    assert abs((entries**3).mean()) < 4 * 15**0.5 / n
+    assert abs((entries**4).mean() - 3) < 4 * 96**0.5 / n
+
+
+def test_a_layer_has_the_length_of_its_own_as_a_whole(point):
+    network = point.objective.network
+    for one, own in zip(network.parts(layer_normalised(point)), network.parts(point.theta), strict=True):
+        expected = own.norm().item() if own.ndim >= 2 else 0
+        assert one.norm().item() == pytest.approx(expected, rel=1e-12)
+        if own.ndim >= 2:
+            ratios = one.flatten(1).norm(dim=1) / own.flatten(1).norm(dim=1)
+            assert ratios.max() > 1.01 * ratios.min()
+
+
+@pytest.mark.parametrize("draws", [filter_normalised, layer_normalised])
+def test_biases_that_are_kept_have_the_length_of_their_own(point, draws):
+    network = point.objective.network
+    plain, kept = draws(point), draws(point, keep_biases=True)
+    for one, other, own in zip(*map(network.parts, (plain, kept, point.theta)), strict=True):
+        if own.ndim >= 2:
+            assert torch.equal(one, other)
+        else:
+            assert other.norm().item() == pytest.approx(own.norm().item(), rel=1e-12)
+
+
+def test_a_filter_of_length_0_stays_0():
+    net = nets.cnn()
+    net[0].weight.data[0] = 0
+    net[1].bias.data.zero_()
+    at = nets.point(net, nets.data(3, 2, 6, 6))
+    parts = at.objective.network.parts(filter_normalised(at, keep_biases=True))
+    assert not parts[0][0].any()
+    assert parts[0][1].any()
+    assert not parts[3].any()
+    assert all(torch.isfinite(part).all() for part in parts)
+
+
+def test_tied_weights_count_once_and_frozen_ones_not_at_all():
+    for net in (nets.tied(), nets.frozen()):
+        at = nets.point(net, nets.data(4, 4))
+        assert filter_normalised(at).shape == layer_normalised(at).shape == at.theta.shape
+
+
 def test_eigenvectors_are_those_of_the_dense_hessian_and_lead_uphill(point):
     values, vectors = torch.linalg.eigh(nets.dense(point))
-    found = eigenvectors(point, 2)
+    top, found = eigenpairs(point, 2)
     for j in range(2):
+        assert top[j].item() == pytest.approx(values[-1 - j].item(), rel=1e-3)
         assert abs(found[:, j] @ vectors[:, -1 - j]) == pytest.approx(1, abs=1e-4)
         assert found[:, j] @ point.gradient >= 0
     assert values[-1] > values[-2]
@@ -76,6 +168,15 @@ def test_vectors_come_from_result_files(point, tmp_path):
 def test_what_is_no_direction_is_told(written, told):
     with pytest.raises(InputError, match=told):
         parse(written)
+
+
+def test_a_group_of_a_file_holds_its_vectors_in_the_order_of_their_names(point, tmp_path):
+    x, y = random(point, 1), random(point, 2)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["directions/y"], file["directions/x"] = y.numpy(), x.numpy()
+    found = along(point, parse(f"{tmp_path}/a.h5:directions"))
+    assert [name for name, _ in found] == ["a.h5:directions/x:0", "a.h5:directions/y:0"]
+    assert all(torch.allclose(v, own) for (_, v), own in zip(found, (x, y), strict=True))
 
 
 def test_a_file_without_such_vectors_is_told(point, tmp_path):

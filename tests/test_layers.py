@@ -11,8 +11,8 @@ ROOT = Path(landscape.__file__).parent
 FLOORS = {
     1: "budget data sampling fit network losses results registry files format errors log progress _version",
     2: "attacks linalg models datasets",
-    3: "objective hessian checkpoints squares per_example",
-    4: "analyzers crosscheck affine directions",
+    3: "objective hessian checkpoints squares per_example statistics task",
+    4: "analyzers crosscheck affine directions axes surfaces",
     5: "runs subjects plot training report",
     6: "cli",
 }

@@ -12,10 +12,14 @@ from landscape.errors import InputError, LandscapeError
 from landscape.files import atomic
 from landscape.plot.gradient import gradient_noise, gradient_norms
 from landscape.plot.grid import each_direction, each_run
+from landscape.plot.line import line as line
+from landscape.plot.line import sections as sections
 from landscape.plot.perturbation import perturbation
 from landscape.plot.scatter import scatter
 from landscape.plot.sharpness import sharpness
 from landscape.plot.style import HEIGHT, LINE, LOW, STYLE, WIDTHS, printable
+from landscape.plot.surface import surface as surface
+from landscape.plot.surfaces import surfaces
 from landscape.plot.training import training
 from landscape.plot.trajectory import trajectory_distance, trajectory_gradient, trajectory_loss
 from landscape.results import Run
@@ -33,12 +37,18 @@ PANELS = {
     "trajectory": each_run(trajectory_loss, trajectory_gradient, trajectory_distance),
 }
 FIGURES = {"training": training}
+SURFACES = ("surface", "line")
 OWN_SCALES = {"gradient", "trajectory"}  # each column of panels has its own scale
 ONE_LEGEND = {"gradient", "trajectory", "perturbation"}  # for a column, where it tells no numbers
 
 
-def figure(runs: list[Run]) -> Figure:
-    """The figure of one or several runs of one kind, panels for each, on one scale."""
+def figure(
+    runs: list[Run], *, style: str | None = None, error: bool = False, cap: float | None = None
+) -> Figure:
+    """The figure of one or several runs of one kind, panels for each, on one scale.
+
+    style, error, cap: of a surface or a line, as `surfaces` has them
+    """
     from matplotlib.figure import Figure
 
     kinds = {run.kind for run in runs}
@@ -47,12 +57,16 @@ def figure(runs: list[Run]) -> Figure:
             f"results of different kinds cannot share a figure: {', '.join(sorted(kinds)) or 'none came'}"
         )
     (kind,) = kinds
-    if kind not in (*PANELS, *FIGURES):
-        known = ", ".join((*PANELS, *FIGURES))
-        raise InputError(f"results of the kind {kind!r} have no figure yet; there are {known}")
+    known = (*PANELS, *FIGURES, *SURFACES)
+    if kind not in known:
+        raise InputError(f"results of the kind {kind!r} have no figure yet; there are {', '.join(known)}")
     for place, run in enumerate(runs, 1):
         if not run.results:
             raise InputError(f"file {place} of {len(runs)} holds no result to draw; leave it out")
+    if kind in SURFACES:
+        return surfaces(runs, style=style, error=error, cap=cap)
+    if style or error or cap is not None:
+        raise InputError(f"--style, --error and --cap are for surfaces and lines; {kind} has one figure")
     if kind in FIGURES:
         return _with_what_is_missing(FIGURES[kind](runs), runs)
     grid = PANELS[kind](runs)

@@ -1,0 +1,118 @@
+"""The cells that are finished, a line for each, so that nothing is lost whenever the run ends."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import fcntl
+import json
+import os
+import time
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from landscape.errors import InputError, LandscapeError
+
+SYNC = 1.0
+"""Seconds after which lines are forced onto the disk, against a loss of power; a kill takes none."""
+
+
+class Journal:
+    """A file with the settings of a scan and then a line for each finished cell, each with its checksum.
+
+    A line that a kill tore is dropped; the file is locked while it is written.
+
+    path: of the journal
+    settings: what the scan depends on, as JSON values. A journal with others is refused
+    resume: carry on with what there is; else begin anew
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any], resume: bool) -> None:
+        self.path = path
+        self.cells: dict[int, np.ndarray] = {}
+        self.written = time.monotonic()
+        settings = json.loads(json.dumps(settings))
+        try:
+            self.file = open(path, "a+b", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise LandscapeError(f"{path} cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.file.close()
+            raise InputError(
+                f"{path} is in use: another run writes it; wait for it or give another -o"
+            ) from error
+        known, size = self._read() if resume else (None, 0)
+        if known is not None:
+            try:
+                check_same(known, settings, str(path))
+            except InputError:
+                self.file.close()
+                raise
+        self.resumed = known is not None
+        self.file.truncate(size)
+        if known is None:
+            self._line(settings)
+
+    def add(self, cell: int, values: np.ndarray) -> None:
+        """Note that a cell is finished, with its values (float64, any shape)."""
+        self.cells[cell] = values
+        packed = base64.b64encode(np.ascontiguousarray(values, dtype="<f8").tobytes()).decode()
+        self._line([cell, list(values.shape), packed])
+
+    def close(self, remove: bool = False) -> None:
+        with suppress(OSError):
+            os.fsync(self.file.fileno())
+        self.file.close()
+        if remove:
+            self.path.unlink(missing_ok=True)
+
+    def _line(self, told: Any) -> None:
+        text = json.dumps(told).encode()
+        try:
+            line = b"%08x " % zlib.crc32(text) + text + b"\n"
+            if self.file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if time.monotonic() - self.written > SYNC:
+                os.fsync(self.file.fileno())
+                self.written = time.monotonic()
+        except OSError as error:
+            raise LandscapeError(
+                f"{self.path} could not be written: {error.strerror}; make room and run the command again"
+            ) from error
+
+    def _read(self) -> tuple[Any, int]:
+        """The settings, None where there are none, and where the last whole line ends."""
+        settings, size = None, 0
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            checksum, _, text = line.rstrip(b"\n").partition(b" ")
+            if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
+                break
+            told = json.loads(text)
+            if settings is None:
+                settings = told
+            else:
+                cell, shape, packed = told
+                self.cells[cell] = np.frombuffer(base64.b64decode(packed), dtype="<f8").reshape(shape)
+            size += len(line)
+        return settings, size
+
+
+def check_same(known: dict[str, Any], settings: dict[str, Any], path: str) -> None:
+    """Raise where a scan was begun under other settings, saying which."""
+    for name in [*settings, *(name for name in known if name not in settings)]:
+        if known.get(name) != settings.get(name):
+            raise InputError(
+                f"{path} was begun with {name} = {_short(known.get(name))}, now it is "
+                f"{_short(settings.get(name))}; give --fresh to begin anew, or another -o"
+            )
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) < 60 else f"{text[:57]}..."

@@ -1,0 +1,270 @@
+"""A surface, cell by cell: over workers, with a journal, and out of nested grids where that is enough."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.attacks.pgd import PGD
+from landscape.attacks.warm import Warm
+from landscape.axes import Axis
+from landscape.budget import Budget
+from landscape.errors import LandscapeError
+from landscape.objective import GROUPS, Point, silence
+from landscape.surfaces.cells import COLUMNS, Cells, Quick, sheets
+from landscape.surfaces.interrupt import Interrupt
+from landscape.surfaces.journal import Journal
+from landscape.surfaces.lattice import ROOT, Lattice
+from landscape.surfaces.pool import Pool
+from landscape.surfaces.refine import sample
+from landscape.surfaces.root import root
+from landscape.surfaces.state import State
+from landscape.surfaces.surface import Surface
+from landscape.surfaces.table import Table
+
+PUBLISH = 60.0
+"""Seconds between two publications of the surfaces so far."""
+CHECKED = 0.05
+"""Of the cells, drawn with the seed, are checked with a stronger attack."""
+NESTED = (4, 2, 1)
+"""Strides of the grids that a surface is refined over: 13², 25², 51²."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the cells of a surface are evaluated.
+
+    adversary: "reattack" in every cell, "frozen" at θ, or "both"
+    steps_warm: gradients for each cell, starting from a neighbour's adversary; 0 attacks afresh
+    bn: BatchNorm's running statistics as they are, or estimated anew in each cell
+    attack_dtype: precision of the attack's own passes: bfloat16 where the processor has it, or full
+    refine: error, as a share of the range, up to which cells are interpolated; 0 measures all
+    seed: of the cells that are checked
+    """
+
+    adversary: Literal["reattack", "frozen", "both"] = "reattack"
+    steps_warm: int = 5
+    bn: Literal["frozen", "recompute"] = "frozen"
+    attack_dtype: Literal["auto", "bfloat16", "full"] = "auto"
+    refine: float = 0.0
+    seed: int = 0
+
+
+def surface(
+    point: Point,
+    u: Tensor,
+    v: Tensor | None = None,
+    *,
+    x: np.ndarray,
+    y: np.ndarray | None = None,
+    budgets: Sequence[Budget] | None = None,
+    settings: Settings = Settings(),
+    workers: int = 1,
+) -> list[Surface]:
+    """L_eps(θ + x u + y v) over a grid, or L_eps(θ + x u) on a line, under each budget.
+
+    u, v: vectors (P,), of any length
+    x, y: ascending coordinates; those of y are those of x by default
+    budgets: by default the point's own
+    """
+    axes = [
+        Axis(name, "file", w.double(), "1") for name, w in zip("uv", (u, v), strict=True) if w is not None
+    ]
+    second = None if v is None else x if y is None else y
+    scan = Scan(point, axes, x, second, list(budgets or [point.objective.budget]), settings, workers)
+    *_, found = scan.surfaces()
+    return found
+
+
+class Scan:
+    """The surfaces around a point under several budgets: what is known of every cell, and what comes next.
+
+    x, y: coordinates along the axes; y is None for a line
+    workers: processes, each with one thread; a GPU is used from this process alone
+    """
+
+    def __init__(
+        self,
+        point: Point,
+        axes: Sequence[Axis],
+        x: np.ndarray,
+        y: np.ndarray | None,
+        budgets: list[Budget],
+        settings: Settings,
+        workers: int,
+    ) -> None:
+        o = point.objective
+        strides = NESTED if settings.refine and y is not None else (1,)
+        self.point, self.settings = point, settings
+        self.lattice = Lattice(point.theta, axes, x, np.zeros(1) if y is None else y, strides)
+        self.sheets = sheets(budgets, settings.adversary)
+        self.workers = workers if point.theta.device.type == "cpu" else 1
+        self.quick = Quick(o.network, o.data.inputs(slice(0, 32), point.theta)[0], settings.attack_dtype)
+        sizes = np.array([len(rows) for rows in o.data.groups(min(GROUPS, len(o.data)))])
+        self.table = Table(self.lattice, self.sheets, sizes, line=y is None)
+        self.children: dict[int, list[int]] = {}
+        for cell, parent in enumerate(self.lattice.parents.tolist()):
+            self.children.setdefault(parent, []).append(cell)
+        self.began, self.complete = time.perf_counter(), False
+
+    @property
+    def depends(self) -> dict[str, Any]:
+        """All that the values depend on; a resumed scan must have the same."""
+        o, lattice = self.point.objective, self.lattice
+        digest = hashlib.sha256(lattice.theta.cpu().numpy().tobytes())
+        for axis in lattice.axes:
+            digest.update(axis.vector.cpu().numpy().tobytes())
+        return {
+            "eps": [str(sheet.budget) for sheet in self.sheets],
+            "x": lattice.x.tolist(),
+            "y": None if self.table.line else lattice.y.tolist(),
+            **vars(self.settings),
+            "attack": repr(o.attack),
+            "data": o.data.sha256,
+            "weights and directions": digest.hexdigest(),
+            "batch size": o.batch_size,
+            "precision": f"{lattice.theta.dtype}, {self.quick.dtype} in attacks",
+            "torch": str(torch.__version__),
+        }
+
+    def surfaces(self, journal: Path | None = None, resume: bool = True) -> Iterator[list[Surface]]:
+        """The surfaces, one for each sheet, as far as they are: every minute, and at the end.
+
+        journal: where finished cells are noted; with resume a scan with the same settings carries on there
+        """
+        with tempfile.TemporaryDirectory(prefix="landscape-") as temporary:
+            folder = Path(temporary) if journal is None else journal.with_suffix(".cells")
+            book = Journal(journal or Path(temporary) / "journal", self.depends, resume)
+            state = State(folder)
+            try:
+                if not book.resumed and journal is not None:
+                    state.clear()
+                folder.mkdir(exist_ok=True)
+                yield from self._all(book, state)
+            finally:
+                if self.complete:
+                    state.clear()
+                book.close(remove=self.complete)
+
+    def _all(self, book: Journal, state: State) -> Iterator[list[Surface]]:
+        """Measure all cells that the journal does not hold."""
+        self.root = root(self.point, self.lattice, self.sheets, book, state)
+        cells = self._cells(state)
+        for cell, stored in book.cells.items():
+            if cell >= 0:
+                self.table.take(cell, stored)
+        if cells.attacked:
+            self._without_lost_starts(cells)
+        with Interrupt() as interrupt, Pool(cells, self.workers) as pool:
+            try:
+                for level in range(len(self.lattice.strides)):
+                    members = self.lattice.members(level)
+                    if level:
+                        some = sample(members, self.settings.seed)
+                        yield from self._measure(some, cells, pool, book, interrupt)
+                        if self._predicted(level - 1, some):
+                            self.table.fill(level - 1)
+                            break
+                    yield from self._measure(members, cells, pool, book, interrupt)
+            except (LandscapeError, KeyboardInterrupt):
+                yield self.found()
+                raise
+            yield self.found()
+            self.complete = True
+
+    def _measure(
+        self, wanted: np.ndarray, cells: Cells, pool: Pool, book: Journal, interrupt: Interrupt
+    ) -> Iterator[list[Surface]]:
+        """Measure some cells, each after the one that it starts from; yields when a minute has passed."""
+        watch, published = self.point.objective.watch, time.monotonic()
+        left = {int(cell) for cell in wanted if not self.table.done[cell]}
+        total = len(left)
+
+        def ready(cell: int) -> bool:
+            parent = int(self.lattice.parents[cell])
+            return not cells.attacked or parent == ROOT or bool(self.table.done[parent])
+
+        # The last is taken first: a branch is followed to its end, so that few adversaries are kept.
+        waiting = [cell for cell in sorted(left, reverse=True) if ready(cell)]
+        while left and not (interrupt.noted and not pool.running):
+            while waiting and pool.free and not interrupt.noted:
+                pool.submit(waiting.pop())
+            cell, (values, work) = pool.receive()
+            stored = np.concatenate([work, values.ravel()])
+            book.add(cell, stored)
+            self.table.take(cell, stored)
+            left.discard(cell)
+            if cells.attacked:
+                waiting += [child for child in self.children.get(cell, []) if child in left]
+                self._drop_unneeded(cell, cells)
+            watch("cells", total - len(left), total)
+            if time.monotonic() - published > PUBLISH:
+                published = time.monotonic()
+                yield self.found()
+        if interrupt.noted:
+            raise KeyboardInterrupt
+
+    def _predicted(self, level: int, some: np.ndarray) -> bool:
+        """Whether a spline through a level predicts some cells of the next within the tolerance."""
+        losses = self.table.values[..., COLUMNS.index("loss")]
+        told = self.table.interpolate(level, some)[..., COLUMNS.index("loss")]
+        self.table.spline_error = np.sqrt(((told - losses[:, some]) ** 2).mean(axis=1))
+        known = losses[:, self.table.done]
+        ranges = known.max(axis=1) - known.min(axis=1)
+        return bool((self.table.spline_error <= self.settings.refine * ranges).all())
+
+    def _drop_unneeded(self, cell: int, cells: Cells) -> None:
+        """Forget the adversaries that nobody starts from any more."""
+        for place in (cell, int(self.lattice.parents[cell])):
+            if place != ROOT and all(self.table.done[child] for child in self.children.get(place, [])):
+                cells.state.drop(place)
+
+    def _without_lost_starts(self, cells: Cells) -> None:
+        """Measure once more what cells start from whose adversary was lost, as to a loss of power."""
+        for cell in reversed(self._branches()):
+            needed = any(not self.table.done[child] for child in self.children.get(cell, []))
+            if self.table.done[cell] and needed and cell not in cells.known:
+                self.table.done[cell] = cells.state.load(cell) is not None
+
+    def _branches(self) -> list[int]:
+        """All cells, each after its parent."""
+        found, waiting = [], list(self.children.get(ROOT, []))
+        while waiting:
+            cell = waiting.pop()
+            found.append(cell)
+            waiting += self.children.get(cell, [])
+        return found
+
+    def _cells(self, state: State) -> Cells:
+        o, settings, attack = self.point.objective, self.settings, self.point.objective.attack
+        rng = np.random.Generator(np.random.Philox(key=[settings.seed, 2**33]))
+        count = min(len(self.lattice), max(1, round(CHECKED * len(self.lattice))))
+        checked = rng.choice(len(self.lattice), count, replace=False)
+        centre = self.lattice.centre()
+        return Cells(
+            objective=o.but(watch=silence),
+            lattice=self.lattice,
+            sheets=self.sheets,
+            root={str(p.objective.budget): p.perturbed.x for p in self.root.points if p.objective.budget.eps},
+            # A PGD of the user's is carried on from a neighbour's end; other attacks have no such start.
+            warm=Warm(steps=settings.steps_warm) if settings.steps_warm and type(attack) is PGD else None,
+            quick=self.quick,
+            checked=frozenset(checked.tolist()),
+            keep=frozenset(self.lattice.parents.tolist()),
+            state=state,
+            bn=settings.bn,
+            known={} if centre is None or settings.bn == "recompute" else {centre: self.root.values},
+        )
+
+    def found(self) -> list[Surface]:
+        """The surfaces as far as they are."""
+        return self.table.surfaces(self.root, time.perf_counter() - self.began)
