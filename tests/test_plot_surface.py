@@ -30,6 +30,10 @@ def three(grid=G, **told) -> Run:
     return a_run(*(made(grid, grid, bowl(e), eps=e, budget=f"{e:g}") for e in (0.0, 0.05, 0.1)), **told)
 
 
+def one(**told) -> Run:
+    return a_run(made(G, G, bowl(0)), trajectory=a_trajectory(), **told)
+
+
 def panels(figure):
     return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
 
@@ -53,11 +57,13 @@ def pixels(figure, axes=None) -> np.ndarray:
 
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    drawn = np.asarray(canvas.buffer_rgba())[..., :3] / 255
-    if axes is None:
-        return drawn
+    page = np.asarray(canvas.buffer_rgba())[..., :3] / 255
+    return page if axes is None else inside(page, axes)
+
+
+def inside(page, axes):
     left, bottom, right, top = (round(v) for v in axes.get_window_extent().extents)
-    return drawn[len(drawn) - top : len(drawn) - bottom, left:right]
+    return page[len(page) - top : len(page) - bottom, left:right]
 
 
 # The scale
@@ -105,7 +111,7 @@ def test_outliers_do_not_take_the_colours_and_a_given_cap_is_a_level():
     assert found.names()[-1] == r"$\geq$10"
     assert scale(losses, cap=1e6).high >= 1e5
     cut = scale(losses, cap=3.0)
-    assert (cut.high, cut.capped, cut.names()[-1]) == (3.0, True, r"$\geq$3")
+    assert (cut.high, cut.capped, cut.names()[-1]) == (3.0, True, r"$\geq$3.0")
     for wrong in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(InputError, match="no loss to cut at"):
             scale(losses, cap=wrong)
@@ -124,15 +130,16 @@ def test_losses_of_0_leave_the_scale_logarithmic_and_are_said_to_lie_below():
 
 @pytest.mark.parametrize("style", STYLES)
 def test_panels_have_one_scale_one_colour_bar_and_no_axes_are_blank(style):
-    figure = plot.figure([three(), three(path="b.pt")], style=style)
+    figure = plot.figure([three(), one(path="b.pt")], style=style)
     drawn = panels(figure)
-    assert len(drawn) == 6
+    assert len(drawn) == 4
     (bar,) = bars(figure)
     assert [t.get_text() for t in bar.get_yticklabels()] == ["0.5", "1", "2", "5", "10", "20", "50", "100"]
     if style == "contour":
         assert len({(filled(a).norm.vmin, filled(a).norm.vmax, *filled(a).levels) for a in drawn}) == 1
+    page = pixels(figure)
     for axes in drawn:
-        seen = pixels(figure, axes)
+        seen = inside(page, axes)
         assert len(np.unique((seen * 255).astype(int).reshape(-1, 3), axis=0)) > 8
         assert (np.ptp(seen, axis=2) > 0.2).mean() > (0.3 if style == "surface" else 0.8)
 
@@ -170,8 +177,9 @@ def test_the_surface_of_a_loss_that_depends_on_x_alone_is_as_high_along_y():
 
     run = a_run(made(G, np.linspace(-1, 1, 15), lambda x, y: 3 + x + 0 * y))
     (axes,) = panels(plot.figure([run], style="surface"))
-    (sheet,) = [c for c in axes.collections if isinstance(c, Poly3DCollection) and len(c.get_facecolors()) > 99]
-    x, y, z = sheet._vec[:3]
+    cells = [c for c in axes.collections if isinstance(c, Poly3DCollection) and len(c.get_facecolors()) > 99]
+    (sheet,) = cells
+    x, y, z = np.reshape(sheet._faces, (-1, 3)).T
     assert np.allclose(z, 3 + x)
     assert np.ptp(y) == 2
 
@@ -180,7 +188,8 @@ def test_the_surface_of_a_loss_that_depends_on_x_alone_is_as_high_along_y():
 def test_theta_is_marked_at_the_origin(style):
     for axes in panels(plot.figure([three()], style=style)):
         (star,) = by_gid(axes, "theta")
-        assert (star.get_marker(), star.get_xdata()[0], star.get_ydata()[0]) == ("*", 0, 0)
+        x, y = star.get_data_3d()[:2] if style == "surface" else star.get_data()
+        assert (star.get_marker(), list(x), list(y)) == ("*", [0], [0])
 
 
 # Geometry
@@ -273,8 +282,8 @@ def test_first_and_last_are_marked_where_they_can_be_seen():
     assert words["first"].xy == (0.9, -0.9)
     assert words["last"].xy == (-0.4, 0.4)
     for word in words.values():
-        box, inside = word.get_window_extent(), axes.get_window_extent()
-        assert inside.x0 <= box.x0 < box.x1 <= inside.x1
+        box, room = word.get_window_extent(), axes.get_window_extent()
+        assert room.x0 <= box.x0 < box.x1 <= room.x1
 
 
 def test_circles_of_a_budget_without_losses_are_white():
@@ -354,13 +363,23 @@ def test_losses_above_the_cap_are_one_band_and_counted(style):
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize(("nx", "ny"), [(1, 1), (1, 9), (9, 1), (2, 2), (9, 5), (3, 31)])
-@pytest.mark.parametrize("loss", [lambda x, y: 2 + x + y, lambda x, y: 2.3 + 0 * x, lambda x, y: NAN * x])
+@pytest.mark.parametrize(
+    ("nx", "ny", "loss"),
+    [
+        (1, 1, lambda x, y: 2 + x + y),
+        (1, 9, lambda x, y: 2 + x + y),
+        (9, 1, lambda x, y: 2 + x + y),
+        (2, 2, lambda x, y: 2 + x + y),
+        (3, 31, lambda x, y: 2 + x + y),
+        (9, 5, lambda x, y: 2.3 + 0 * x),
+        (9, 5, lambda x, y: NAN * x),
+        (1, 5, lambda x, y: NAN * x),
+    ],
+)
 def test_every_grid_is_drawn(style, nx, ny, loss):
     x, y = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in (nx, ny))
-    result = made(x, y, loss)
-    figure = plot.figure([a_run(result, result)], style=style, error=True)
-    assert len(panels(figure)) == 4
+    figure = plot.figure([a_run(made(x, y, loss))], style=style, error=style == "heat")
+    assert len(panels(figure)) == 1 + (style == "heat")
     assert pixels(figure).min() < 0.5
 
 
@@ -380,14 +399,14 @@ def test_levels_are_labelled_inside_of_the_axes_and_apart_from_everything_else(g
     pixels(figure)
     seen = 0
     for axes in panels(figure):
-        inside, (star,) = axes.get_window_extent(), by_gid(axes, "theta")
+        room, (star,) = axes.get_window_extent(), by_gid(axes, "theta")
         numbers = [text for text in axes.texts if text.get_text().replace(".", "").isdigit()]
         seen += len(numbers)
         assert {text.get_text() for text in numbers} <= {"0.5", "1", "2", "5", "10", "20", "50"}
         boxes = [text.get_window_extent() for text in numbers] + [star.get_window_extent()]
         for i, box in enumerate(boxes):
-            assert inside.x0 <= box.x0 < box.x1 <= inside.x1
-            assert inside.y0 <= box.y0 < box.y1 <= inside.y1
+            assert room.x0 <= box.x0 < box.x1 <= room.x1
+            assert room.y0 <= box.y0 < box.y1 <= room.y1
             assert not any(box.overlaps(other) for other in boxes[:i])
         assert all(text.get_fontsize() >= 7 for text in numbers)
     assert seen >= 9
@@ -395,7 +414,7 @@ def test_levels_are_labelled_inside_of_the_axes_and_apart_from_everything_else(g
 
 def test_all_text_is_at_least_7_points():
     for style in ("contour", "heat", "surface", "line"):
-        figure = plot.figure([three(trajectory=a_trajectory())], style=style, error=True)
+        figure = plot.figure([one()], style=style, error=style == "heat")
         texts = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
         assert min(text.get_fontsize() for text in texts) >= 7
 
@@ -436,9 +455,7 @@ def lines(**told) -> Run:
     for eps in (0.05, 0.1):
         for adversary in ("reattack", "frozen"):
             height = 1 + (20 if adversary == "reattack" else 10) * eps
-            results.append(
-                made(x, None, barrier(height), eps=eps, budget=f"{eps:g}", adversary=adversary)
-            )
+            results.append(made(x, None, barrier(height), eps=eps, budget=f"{eps:g}", adversary=adversary))
     return a_run(*results, x=a_direction("checkpoint", "runs/b.pt", 9.0), path="runs/a.pt", **told)
 
 
@@ -502,7 +519,9 @@ def test_the_error_of_a_line_is_a_band_of_its_standard_error_and_bars_of_the_gap
     top = run.results[1].loss[15]
     assert any(np.allclose(e[:, 1], [top, top + 0.4]) for e in ends)
     assert not [
-        c for c in plot.figure([run]).axes[0].collections if isinstance(c, matplotlib.collections.PolyCollection)
+        c
+        for c in plot.figure([run]).axes[0].collections
+        if isinstance(c, matplotlib.collections.PolyCollection)
     ]
 
 
@@ -519,7 +538,9 @@ def test_checkpoints_of_a_trajectory_on_a_line_lie_at_their_own_losses():
     told = a_trajectory(y=None, losses={"0|none": [2.3, 1.5, 0.8, 0.5]})
     loss, _ = plot.figure([a_run(made(G, None, lambda x: 1 + x**2), trajectory=told)]).axes
     (circles,) = [c for c in loss.collections if len(c.get_offsets()) == 4]
-    assert circles.get_offsets().tolist() == [list(at) for at in zip(told["x"], [2.3, 1.5, 0.8, 0.5], strict=True)]
+    assert circles.get_offsets().tolist() == [
+        list(at) for at in zip(told["x"], [2.3, 1.5, 0.8, 0.5], strict=True)
+    ]
 
 
 def test_the_sections_of_a_plane_are_its_row_and_its_column_through_theta():
@@ -546,11 +567,14 @@ def curves_of(axes, count):
 # Files
 
 
-@pytest.mark.parametrize("ending", plot.FORMATS)
-@pytest.mark.parametrize("style", [*STYLES, "line"])
+@pytest.mark.parametrize(
+    ("style", "ending"),
+    [("contour", ".pdf"), ("contour", ".png"), ("contour", ".svg"), ("heat", ".pdf"), ("surface", ".pdf"),
+     ("line", ".svg")],
+)  # fmt: skip
 def test_the_same_results_give_the_same_bytes(style, ending, tmp_path, monkeypatch):
     for name in ("a", "b"):
-        plot.save(plot.figure([three(trajectory=a_trajectory())], style=style, error=True), tmp_path / f"{name}{ending}")
+        plot.save(plot.figure([one()], style=style, error=style == "heat"), tmp_path / f"{name}{ending}")
         monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
 
@@ -566,20 +590,20 @@ def test_a_vector_file_of_three_panels_is_small_and_its_fonts_are_embedded(style
 
 @pytest.mark.parametrize("style", [*STYLES, "line"])
 def test_nothing_is_cut_off_at_the_border_and_the_page_is_as_wide_as_it_is_to_be(style):
-    for runs, width in (([a_run(made(G, G, bowl(0)))], 3.4), ([three(trajectory=a_trajectory())], 7.0)):
-        figure = plot.figure(runs, style=style, error=style == "contour")
-        assert figure.get_figwidth() == (6.8 if style == "line" else width)
-        figure.set_dpi(200)
-        ink = (pixels(figure) < 0.9).any(axis=2)
-        assert 0.01 < ink.mean()
-        border = np.concatenate([ink[:2].flat, ink[-2:].flat, ink[:, :2].flat, ink[:, -2:].flat])
-        assert not border.any()
+    runs, width = ([one()], 3.4) if style == "heat" else ([three(trajectory=a_trajectory())], 7.0)
+    figure = plot.figure(runs, style=style)
+    assert figure.get_figwidth() == (6.8 if style == "line" else width)
+    figure.set_dpi(200)
+    ink = (pixels(figure) < 0.9).any(axis=2)
+    assert ink.mean() > 0.01
+    border = np.concatenate([ink[:2].flat, ink[-2:].flat, ink[:, :2].flat, ink[:, -2:].flat])
+    assert not border.any()
 
 
 def test_no_setting_of_the_callers_matplotlib_is_changed():
     before = dict(matplotlib.rcParams)
     for style in (*STYLES, "line"):
-        plot.figure([three()], style=style, error=True)
+        plot.figure([one()], style=style, error=style == "heat")
     assert dict(matplotlib.rcParams) == before
 
 
@@ -593,7 +617,7 @@ def test_one_surface_is_drawn_on_axes_of_the_callers_own_without_provenance(styl
     result = made(G, G, bowl(0))
     shown = plot.surface(result, axes, style=style)
     bar = figure.colorbar(shown, ax=axes)
-    assert (bar.vmin, bar.vmax) == (0.5, 100)
+    assert (bar.vmin, bar.vmax) == pytest.approx((0.5, 100))
     beside = plot.surface(result, axes, style=style, beside=[made(G, G, bowl(4))])
     assert beside.norm.vmax > 100
     assert axes.get_xlabel() == "$x$"
@@ -610,7 +634,10 @@ def test_a_line_is_drawn_on_axes_of_the_callers_own_without_provenance():
 def test_what_cannot_be_drawn_is_refused_in_words():
     axes, plane_run, line_run = Figure().add_subplot(), three(), lines()
     for call, words in [
-        (lambda: plot.figure([plane_run], style="pie"), "pie is not known; there are contour, surface, heat, line"),
+        (
+            lambda: plot.figure([plane_run], style="pie"),
+            "pie is not known; there are contour, surface, heat, line",
+        ),
         (lambda: plot.figure([line_run], style="heat"), "needs a plane, and these results lie on a line"),
         (lambda: plot.figure([line_run], cap=3.0), "--cap cuts colours, and lines have none"),
         (lambda: plot.surface(line_run.results[0], axes), "no plane to draw; use landscape.plot.line"),

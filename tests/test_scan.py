@@ -1,10 +1,7 @@
 """A surface cell by cell: the values, what they do not depend on, and what survives a kill."""
 
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -204,7 +201,7 @@ def test_module_buffers_flags_and_random_state_are_as_before():
     before = {k: v.clone() for k, v in module.state_dict().items()}
     p = point(module, data(20, 2, 6, 6), attack=PGD(steps=3))
     own = {k: v.clone() for k, v in p.objective.network.module.state_dict().items()}
-    state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     threads = torch.get_num_threads()
     surfaces(p, np.linspace(-1, 1, 3), None, EPS, bn="recompute")
     surfaces(p, np.linspace(-1, 1, 3), None, EPS, workers=2)
@@ -213,7 +210,7 @@ def test_module_buffers_flags_and_random_state_are_as_before():
     assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
     assert all(torch.equal(own[k], v) for k, v in p.objective.network.module.state_dict().items())
     assert torch.equal(state, torch.random.get_rng_state())
-    assert (numpy_state == np.random.get_state()[1]).all()
+    assert (numpy_state == np.random.get_state()[1]).all()  # noqa: NPY002
     assert threads == torch.get_num_threads()
 
 
@@ -272,48 +269,33 @@ def test_cells_that_a_spline_predicts_are_interpolated_and_marked():
     np.testing.assert_array_equal(none.loss, whole.loss)
 
 
-SCRIPT = """
-import sys
-sys.path.insert(0, {tests!r})
-import test_scan, numpy as np, torch
-torch.set_num_threads(1)
-from pathlib import Path
-p = test_scan.attacked(n=200, dtype=torch.float32)
-print("begun", flush=True)
-x = np.linspace(-1, 1, 7)
-found = test_scan.surfaces(p, x, x, workers={workers}, journal=Path({journal!r}), adversary="both")
-np.savez({out!r}, **{{f"{{i}}{{n}}": getattr(s, n) for i, s in enumerate(found) for n in test_scan.ARRAYS}})
-"""
-
-
-def script(tmp_path, name, workers=2):
-    told = {"tests": os.path.dirname(__file__), "workers": workers}
-    told |= {"journal": str(tmp_path / f"{name}.journal"), "out": str(tmp_path / f"{name}.npz")}
-    return [sys.executable, "-c", SCRIPT.format(**told)]
-
-
-def arrays(path):
-    with np.load(path) as file:
-        return {name: file[name] for name in file.files}
+def to_file(journal, out, workers):
+    """A scan in a process of its own, which leaves its arrays behind."""
+    p, x = attacked(n=200, dtype=torch.float32), np.linspace(-1, 1, 7)
+    found = surfaces(p, x, x, workers=workers, journal=journal, adversary="both")
+    np.savez(out, **{f"{i}{name}": getattr(s, name) for i, s in enumerate(found) for name in ARRAYS})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_scan_that_is_killed_again_and_again_ends_as_one_that_never_was(tmp_path, workers):
-    subprocess.run(script(tmp_path, "whole"), check=True)
+    fork = multiprocessing.get_context("fork")
+    whole, killed = tmp_path / "whole.npz", tmp_path / "killed.npz"
+    to_file(tmp_path / "whole.journal", whole, 1)
     rng, kills = np.random.default_rng(workers), 0
-    while not (tmp_path / "killed.npz").exists():
-        process = subprocess.Popen(script(tmp_path, "killed", workers), stdout=subprocess.PIPE)
-        assert process.stdout.readline() == b"begun\n"
-        time.sleep(rng.uniform(0, 0.25))
-        if kills < 8:
-            process.send_signal(signal.SIGKILL)
+    while not killed.exists():
+        process = fork.Process(target=to_file, args=(tmp_path / "killed.journal", killed, workers))
+        process.start()
+        if kills < 25:
+            process.join(rng.uniform(0, 0.3))
+            process.kill()
             kills += 1
-        process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL)
-    whole, killed = arrays(tmp_path / "whole.npz"), arrays(tmp_path / "killed.npz")
-    for name, array in whole.items():
-        np.testing.assert_array_equal(array, killed[name], err_msg=name)
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL)
+    assert kills >= 10
+    with np.load(whole) as first, np.load(killed) as second:
+        for name in first.files:
+            np.testing.assert_array_equal(first[name], second[name], err_msg=name)
     assert not list(tmp_path.glob("*.journal"))
     assert not list(tmp_path.glob("*.cells"))
 

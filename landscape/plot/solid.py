@@ -40,7 +40,9 @@ def solid(result: Surface, axes: Any, found: Scale, lies: Plane) -> None:
             extend=found.extend, zdir="z", offset=bottom,
         )  # fmt: skip
     else:
-        axes.scatter(*at, height, c=loss, norm=found.norm(), cmap=found.map(), depthshade=False)
+        known = np.isfinite(loss)
+        shown = (*(each[known] for each in at), height[known])
+        axes.scatter(*shown, c=loss[known], norm=found.norm(), cmap=found.map(), depthshade=False)
     _frame(axes, result, lies, found, (bottom, high), sheared)
     centre = float(heights(np.array([result.centre_loss]), found)[0])
     axes.plot(

@@ -24,6 +24,7 @@ from landscape.results import Run
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import LayoutEngine
     from matplotlib.text import Text
 
     from landscape.surfaces.surface import Surface
@@ -103,7 +104,7 @@ def _planes(runs: Sequence[Run], style: str, error: bool, cap: float | None) -> 
     below = _say(canvas, said)
     if style != "surface":
         _say_once(drawn, columns)
-    _fit(canvas, drawn, columns, below)
+    _fit(canvas, drawn, columns, below, layout)
     for write in later:
         write()
     return canvas
@@ -154,17 +155,16 @@ def _say(canvas: Figure, said: Sequence[str]) -> Text:
     return canvas.supxlabel(text, fontsize=SMALL, color="0.3", ha="left", x=0.01)
 
 
-def _fit(canvas: Figure, drawn: Sequence[Axes], columns: int, below: Text) -> None:
+def _fit(canvas: Figure, drawn: Sequence[Axes], columns: int, below: Text, layout: LayoutEngine) -> None:
     """The height that the panels take at this width, so that no blank is left between them."""
-    for _ in range(2):
-        canvas.draw_without_rendering()
-        heights = [
-            max(box.height for axes in drawn[i : i + columns] if (box := axes.get_tightbbox()))
-            for i in range(0, len(drawn), columns)
-        ]
-        needed = (sum(heights) + below.get_window_extent().height) / canvas.dpi + 2 * PAD * (len(heights) + 1)
-        canvas.set_size_inches(canvas.get_figwidth(), needed)
-    canvas.draw_without_rendering()
+    layout.execute(canvas)
+    heights = [
+        max(box.height for axes in drawn[i : i + columns] if (box := axes.get_tightbbox()))
+        for i in range(0, len(drawn), columns)
+    ]
+    needed = (sum(heights) + below.get_window_extent().height) / canvas.dpi + 2 * PAD * (len(heights) + 1)
+    canvas.set_size_inches(canvas.get_figwidth(), needed)
+    layout.execute(canvas)
 
 
 def _lines(runs: Sequence[Run], error: bool) -> Figure:

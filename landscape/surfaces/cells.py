@@ -132,11 +132,16 @@ class Cells:
         return [rows.numpy() for rows in self.objective.data.groups(count)]
 
     @cached_property
+    def x(self) -> Tensor:
+        """The clean inputs (n, …), ready for the network."""
+        return self.objective.data.inputs(slice(None), self.objective.network.theta)[0]
+
+    @cached_property
     def inputs(self) -> list[tuple[Tensor, Tensor, Tensor, slice]]:
-        """(x, y, index, rows) of each pass, ready for the network."""
-        o = self.objective
-        chunks = o.data.chunks(o.batch_size)
-        return [(*o.data.inputs(rows, o.network.theta), o.data.index[rows], rows) for rows in chunks]
+        """(x, y, index, rows) of each pass, views of what is in memory once for all workers."""
+        data, y = self.objective.data, self.objective.data.y.to(self.x.device)
+        chunks = data.chunks(self.objective.batch_size)
+        return [(self.x[rows], y[rows], data.index[rows], rows) for rows in chunks]
 
     def __call__(self, cell: int) -> tuple[np.ndarray, np.ndarray]:
         before = [self.objective.work[name] for name in WORK]
@@ -150,7 +155,7 @@ class Cells:
         values = np.full((len(self.sheets), len(COLUMNS) + len(self.rows)), np.nan)
         clean: tuple[Tensor, Tensor] | None = None
         if self.attacked or any(s.adversary == "none" for s in self.sheets):
-            clean = at.evaluated(self._x(), at.statistics(None))
+            clean = at.evaluated(self.x, at.statistics(None))
         packed, previous = [], None
         for place, budget in enumerate(self.attacked):
             start = self._handed_on(parent, place, budget)
@@ -161,7 +166,7 @@ class Cells:
             for row in self._of(budget, "reattack"):
                 values[row] = self._row(attack.losses, attack.correct, gap, gap_stderr, redone)
             if cell in self.keep:
-                packed.append(pack(attack.moved - self._x(), budget))
+                packed.append(pack(attack.moved - self.x, budget))
         for row, sheet in enumerate(self.sheets):
             if sheet.adversary == "none":
                 assert clean is not None
@@ -176,17 +181,13 @@ class Cells:
     def _of(self, budget: Budget, adversary: Adversary) -> list[int]:
         return [i for i, s in enumerate(self.sheets) if (s.budget, s.adversary) == (budget, adversary)]
 
-    def _x(self) -> Tensor:
-        return torch.cat([x for x, *_ in self.inputs])
-
     def _handed_on(self, parent: int, place: int, budget: Budget) -> Tensor:
         """The perturbed inputs that the parent ended at, to the rounding of their packing."""
         if parent == ROOT or parent in self.known:
             return self.root[str(budget)]
         packed = self.state.load(parent)
         assert packed is not None, parent
-        x = self._x()
-        return x + unpack(packed[place], budget, x)
+        return self.x + unpack(packed[place], budget, self.x)
 
     def _row(
         self,
@@ -322,4 +323,4 @@ class Attacked:
         fell = clean > losses  # by the rounding of half precision; NaN stays
         self.losses, self.correct = torch.where(fell, clean, losses), torch.where(fell, hits, correct)
         back = fell.view(-1, *[1] * (moved.ndim - 1))
-        self.moved = torch.where(back, torch.cat([x for x, *_ in self.at.cells.inputs]), moved)
+        self.moved = torch.where(back, self.at.cells.x, moved)

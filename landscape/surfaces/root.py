@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from landscape.errors import NumericalError
-from landscape.objective import Point
+from landscape.objective import Point, Watch
 from landscape.surfaces.cells import COLUMNS, WORK, Sheet
 from landscape.surfaces.journal import Journal
 from landscape.surfaces.lattice import Lattice
@@ -43,7 +43,7 @@ def root(point: Point, lattice: Lattice, sheets: list[Sheet], book: Journal, sta
     points: dict[str, Point] = {}
     for place, sheet in enumerate(sheets):
         if (name := str(sheet.budget)) not in points:
-            points[name] = o.but(budget=sheet.budget).at(point.theta)
+            points[name] = o.but(budget=sheet.budget, watch=_at(o.watch, name.split()[0])).at(point.theta)
             if sheet.budget.eps:
                 _restore(points[name], f"root-{place}", state)
     every = [points[str(sheet.budget)] for sheet in sheets]
@@ -60,6 +60,10 @@ def root(point: Point, lattice: Lattice, sheets: list[Sheet], book: Journal, sta
         book.cells[CURVATURES].reshape(len(sheets), -1, 2),
         work,
     )
+
+
+def _at(watch: Watch, eps: str) -> Watch:
+    return lambda stage, done, of: watch(f"θ at eps {eps}: {stage}", done, of)
 
 
 def _restore(point: Point, name: str, state: State) -> None:

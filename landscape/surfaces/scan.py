@@ -159,6 +159,7 @@ class Scan:
         """Measure all cells that the journal does not hold."""
         self.root = root(self.point, self.lattice, self.sheets, book, state)
         cells = self._cells(state)
+        assert cells.inputs  # in memory before the workers fork
         for cell, stored in book.cells.items():
             if cell >= 0:
                 self.table.take(cell, stored)

@@ -1,0 +1,204 @@
+"""The page with surfaces to turn: what is in it, and that a browser draws it without a network."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from pictures import a_direction, a_run, made
+
+from landscape.cli import run as command
+from landscape.errors import InputError
+from landscape.plot import interactive
+from landscape.plot.interactive import save_interactive
+
+G = np.linspace(-1, 1, 11)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
+)
+
+
+def a_plane(eps: float = 0.0, **told):
+    return made(
+        G,
+        np.linspace(-1, 1, 7),
+        lambda x, y: 0.5 + eps + x + 1 + 20 * y**2,
+        eps=eps,
+        budget=f"{eps:g}",
+        **told,
+    )
+
+
+TRAJECTORY = {
+    "names": ["<b>", "e1"],
+    "x": [0.5, 0.0],
+    "y": [0.2, 0.0],
+    "residual": [1.0, 0.0],
+    "relative_residual": [0.7, 0.0],
+    "losses": {"0|none": [2.0, 1.5]},
+}
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The plotly figures that are written."""
+    plotly = pytest.importorskip("plotly.graph_objects")
+    kept = []
+    write = plotly.Figure.to_html
+    monkeypatch.setattr(
+        plotly.Figure, "to_html", lambda self, **told: kept.append(self) or write(self, **told)
+    )
+    return kept
+
+
+def test_surfaces_are_as_high_as_their_losses_over_their_coordinates_on_one_scale(figures, tmp_path):
+    save_interactive([a_run(a_plane(), a_plane(0.1), trajectory=TRAJECTORY)], tmp_path / "a.html")
+    (figure,) = figures
+    first, second = [trace for trace in figure.data if trace.type == "surface"]
+    expected = 1.5 + G[None] + 20 * np.linspace(-1, 1, 7)[:, None] ** 2
+    assert np.allclose(first.x, np.broadcast_to(G, (7, 11)))
+    assert np.allclose(10**first.z, np.maximum(expected, 0.5))
+    assert np.allclose(first.customdata[..., 2], expected)
+    assert (first.cmin, first.cmax) == (second.cmin, second.cmax)
+    assert (first.visible, second.visible) == (True, False)
+    labels = [button.label for button in figure.layout.updatemenus[0].buttons]
+    assert labels == ["ε = 0", "ε = 0.1"]
+    shown = [button.args[0]["visible"] for button in figure.layout.updatemenus[0].buttons]
+    assert [sum(each) for each in shown] == [3, 2]  # the second has no losses of the trajectory
+    assert figure.layout.scene.xaxis.title.text == "filter direction 1<br>(unit: ‖u‖ = 12.3)"
+
+
+def test_losses_above_a_cap_are_drawn_at_it_and_told_as_they_are(figures, tmp_path):
+    loss = a_plane().loss.copy()
+    loss[0, 0] = np.inf
+    save_interactive([a_run(made(G, np.linspace(-1, 1, 7), loss))], tmp_path / "a.html", cap=10.0)
+    sheet = figures[0].data[0]
+    assert np.nanmax(sheet.z) == pytest.approx(1.0)
+    assert np.nanmax(sheet.customdata[..., 2]) == pytest.approx(np.max(loss[np.isfinite(loss)]))
+    assert np.isnan(sheet.z[0, 0])
+    text = (tmp_path / "a.html").read_text()
+    assert "Cut at 10: " in text
+    assert "Holes: the loss is not finite, 1 cells" in text
+
+
+def test_oblique_directions_are_drawn_at_their_true_angle(figures, tmp_path):
+    u, v = a_direction(norm=2.0), a_direction(norm=3.0)
+    save_interactive([a_run(a_plane(), x=u, y=v, cosine=0.6)], tmp_path / "a.html")
+    sheet = figures[0].data[0]
+    along = np.array([sheet.x[0, 1] - sheet.x[0, 0], sheet.y[0, 1] - sheet.y[0, 0]]) / (G[1] - G[0])
+    up = np.array([sheet.x[1, 0] - sheet.x[0, 0], sheet.y[1, 0] - sheet.y[0, 0]]) * 3
+    assert np.hypot(*up) / np.hypot(*along) == pytest.approx(1.5)
+    assert along @ up / np.hypot(*up) / np.hypot(*along) == pytest.approx(0.6)
+    ratio = figures[0].layout.scene.aspectratio
+    assert ratio.x / ratio.y == pytest.approx(np.ptp(sheet.x) / np.ptp(sheet.y))
+
+
+def test_the_same_results_give_the_same_page_and_names_are_no_markup(figures, tmp_path):
+    run = a_run(a_plane(), trajectory=TRAJECTORY, path="<script>alert(1)</script>.pt")
+    for name in ("a.html", "b.html"):
+        save_interactive([run, run], tmp_path / name)
+    content = (tmp_path / "a.html").read_bytes()
+    assert content == (tmp_path / "b.html").read_bytes()
+    assert b"<script>alert" not in content
+    assert len(content) < 7_000_000
+
+
+def test_what_has_no_view_is_refused_in_words(tmp_path, monkeypatch):
+    pytest.importorskip("plotly")
+    for runs, words in [
+        ([a_run(made(G, None, lambda x: 1 + x**2))], "an .html view is of planes"),
+        ([], "there is no result to draw"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            save_interactive(runs, tmp_path / "a.html")
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    with pytest.raises(InputError, match=r"pip install 'landscape\[interactive\]'"):
+        save_interactive([a_run(a_plane())], tmp_path / "a.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_draws_figures_and_pages_and_says_what_it_cannot(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("plotly")
+    monkeypatch.setattr("landscape.results.load", lambda path: a_run(a_plane(), path=str(path)))
+
+    def plot(*arguments) -> tuple[int, str]:
+        code = command(["plot", *map(str, arguments)])
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    pdf, page = tmp_path / "a.pdf", tmp_path / "a.html"
+    told = plot("run.h5", "-o", pdf, "--style", "heat", "--error", "--cap", "10")
+    assert told == (0, f"wrote {pdf}\n")
+    assert plot("run.h5", "-o", page, "--cap", "10") == (0, f"wrote {page}\n")
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    for arguments, words in [
+        (["-o", page, "--style", "heat"], "an .html view takes no --style"),
+        (["-o", tmp_path / "a.jpg"], "a figure is written as .pdf, .png, .svg"),
+        (["-o", pdf, "--style", "pie"], "'pie' is not one of"),
+        (["-o", pdf, "--cap", "-1"], "no loss to cut at"),
+    ]:
+        code, said = plot("run.h5", *arguments)
+        assert (code, words in said, said.count("\n")) == (2, True, 1)
+
+
+WATCH = """
+<script>
+window.addEventListener("load", async () => {
+  const told = {errors: window.failed, canvases: document.querySelectorAll("canvas").length};
+  const view = document.getElementById("landscape");
+  const picture = new Image();
+  picture.src = await Plotly.toImage(view, {format: "png", width: 300, height: 300});
+  await picture.decode();
+  const sheet = Object.assign(document.createElement("canvas"), {width: 300, height: 300});
+  const pen = sheet.getContext("2d");
+  pen.drawImage(picture, 0, 0);
+  const pixels = pen.getImageData(60, 60, 150, 180).data;
+  const seen = new Set();
+  for (let i = 0; i < pixels.length; i += 4) seen.add(pixels.slice(i, i + 3).join());
+  told.colours = seen.size;
+  told.fetched = performance.getEntriesByType("resource").map(each => each.name);
+  told.buttons = [...document.querySelectorAll(".modebar-btn")].map(each => each.dataset.title);
+  const found = document.createElement("pre");
+  found.id = "told";
+  found.textContent = JSON.stringify(told);
+  document.body.append(found);
+});
+</script>
+"""
+FAILED = "<script>window.failed = []; window.onerror = text => { window.failed.push(text); };</script>"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser here")
+def test_a_browser_draws_the_page_without_a_network(tmp_path):
+    pytest.importorskip("plotly")
+    save_interactive([a_run(a_plane(), a_plane(0.1), trajectory=TRAJECTORY)], tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text()
+    watched = page.replace("<head>", f"<head>{FAILED}", 1).replace("</body>", f"{WATCH}</body>", 1)
+    (tmp_path / "b.html").write_text(watched)
+    done = subprocess.run(
+        [
+            BROWSER, "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--use-gl=angle",
+            "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--virtual-time-budget=20000", "--enable-logging=stderr", f"--user-data-dir={tmp_path}/profile",
+            "--dump-dom", f"file://{tmp_path}/b.html",
+        ],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    told = json.loads(html.unescape(re.findall(r'<pre id="told">(.*?)</pre>', done.stdout)[0]))
+    assert told["errors"] == []
+    assert told["canvases"] >= 1
+    assert told["colours"] > 200  # a surface in the colours of its losses
+    assert [name for name in told["fetched"] if not name.startswith(("data:", "blob:"))] == []
+    assert "gl-container" in done.stdout
+    assert not any("cloud" in title.lower() or "share" in title.lower() for title in told["buttons"])
+    complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "Canvas2D" not in line]
+    assert not complaints
+
+
+def test_the_page_forbids_every_request():
+    assert interactive.POLICY.startswith("default-src 'none'")
+    assert "http" not in interactive.POLICY
