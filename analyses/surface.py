@@ -1,8 +1,12 @@
-"""Loss surfaces of the shipped LeNet trained at eps 0.1: one plane at three budgets, and a finer one clean.
+"""Loss surfaces of the shipped LeNet trained at eps 0.1: one plane at three budgets, and sections through it.
 
-Loss over filter-normalised directions, attacked anew in every cell, beside the frozen adversary of θ: the
-difference is what the adversary's motion adds. Carries on where it stopped, within a surface too.
-figures/surface.py draws it.
+1. the plane of two filter-normalised directions at eps 0, 0.05, 0.1, attacked in every cell;
+2. the same plane clean, on a finer grid;
+3. a section along the top eigenvector, attacked in every cell and with the adversary frozen at θ: how much
+   rougher the surface is that the adversary follows;
+4. the straight line to the LeNet trained at eps 0.05, and its barrier.
+
+Carries on where it stopped, within a surface too. figures/surface.py draws them.
 
     python analyses/surface.py [--size 25] [--clean-size 51] [--examples N] [--workers N] [--results DIR]
 """
@@ -14,8 +18,9 @@ from pathlib import Path
 from landscape import measure
 from landscape.progress import progress
 
-ROOT = Path(__file__).parent.parent
-CHECKPOINT = ROOT / "data/checkpoints/lenet4_eps0.1.pt"
+DATA = Path(__file__).parent.parent / "data"
+THERE, OTHER = (os.path.relpath(DATA / f"checkpoints/lenet4_eps{eps}.pt") for eps in ("0.1", "0.05"))
+ALL = "0,0.05,0.1"
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -23,23 +28,26 @@ if __name__ == "__main__":
     parser.add_argument("--clean-size", type=int, default=51)
     parser.add_argument("--examples", type=int)
     parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--results", type=Path, default=ROOT / "data/results")
+    parser.add_argument("--results", type=Path, default=DATA / "results")
     told = parser.parse_args()
     told.results.mkdir(parents=True, exist_ok=True)
-    for name, eps, size, adversary in (
-        ("surface", "0,0.05,0.1", told.size, "both"),
-        ("surface_clean", "0", told.clean_size, "reattack"),
+    fine = {"size": told.clean_size}
+    section = fine | {"_1d": True, "directions": "eigenvector:1", "extent": "0.5", "adversary": "both"}
+    for name, analyzer, checkpoints, eps, options in (
+        ("surface", "surface", THERE, ALL, {"size": told.size}),
+        ("surface_clean", "surface", THERE, "0", fine),
+        ("surface_section", "surface", THERE, ALL, section),
+        ("line", "line", [THERE, OTHER], ALL, fine),
     ):
         with progress() as watch:
             measure(
-                "surface",
-                os.path.relpath(CHECKPOINT),
+                analyzer,
+                checkpoints,
                 eps,
                 data="fashion-mini",
-                size=size,
-                adversary=adversary,
                 examples=told.examples,
                 workers=told.workers,
                 output=told.results / f"{name}_eps0.1.h5",
                 watch=watch,
+                **options,
             )

@@ -145,21 +145,19 @@ class Clock:
 
 
 def ours(task: Task, grid: Grid) -> dict[str, Any]:
-    """`landscape` itself; losses by budget, row and column."""
-    from landscape import PGD, Budget, Objective, subject
+    """`landscape` itself, with as many workers as there are threads; losses by budget, row and column."""
+    from landscape import Budget, Objective, subject
     from landscape.directions import filter_normalised
+    from landscape.surfaces.scan import Settings, surface
 
     found = subject(task.checkpoint, model=task.spec, data=task.data)
-    clock = Clock()
-    objective = Objective(found.network, found.data, attack=PGD(steps=grid.steps or 1))
-    u, v = (filter_normalised(objective.at(), number) for number in (1, 2))
-
-    def cell(a: float, b: float) -> list[float]:
-        step = a * u + b * v
-        return [(objective.under(Budget(eps)).at() + step).value for eps in grid.eps]
-
-    rows = [[clock.after(cell(a, b)) for a in grid.x] for b in grid.y]
-    return clock.told(np.moveaxis(np.array(rows), 2, 0).tolist())
+    clock = Clock(workers := torch.get_num_threads())
+    point = Objective(found.network, found.data, watch=lambda stage, *_: stage == "cells" and clock.tick()).at()
+    u, v = (filter_normalised(point, number) for number in (1, 2))
+    x, y, budgets = np.array(grid.x), np.array(grid.y), [Budget(eps) for eps in grid.eps]
+    settings = Settings(steps_warm=grid.steps or 5)
+    surfaces = surface(point, u, v, x=x, y=y, budgets=budgets, settings=settings, workers=workers)
+    return clock.told([each.loss.tolist() for each in surfaces])
 
 
 def plain(task: Task, grid: Grid) -> dict[str, Any]:
@@ -175,6 +173,7 @@ def plain(task: Task, grid: Grid) -> dict[str, Any]:
             with torch.no_grad():
                 total = sum(F.cross_entropy(task.model(x), y, reduction="sum").item() for x, y in loader)
             losses.append(clock.after(total / len(task.x)))
+    task.model.load_state_dict(weights)
     return clock.told(losses)
 
 

@@ -1,4 +1,4 @@
-"""Draw the results of one study of the shipped LeNets, a row or panel for each; not a figure itself."""
+"""Draw the results of one study of the shipped LeNets, together or one alone; not a figure itself."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE.parent / "data/results"
 
 
-def draw(name: str) -> None:
-    runs = [load(RESULTS / f"{name}_eps{eps}.h5") for eps in ("0", "0.05", "0.1", "0.2")]
+def draw(name: str, trained: tuple[str, ...] = ("0", "0.05", "0.1", "0.2")) -> None:
+    runs = [load(RESULTS / f"{name}_eps{eps}.h5") for eps in trained]
     for ending in ("pdf", "png"):
         save(figure(runs), HERE / f"{name}.{ending}")

@@ -174,7 +174,7 @@ def doubts(axes: Sequence[Axis], point: Point) -> list[str]:
     return [
         *told,
         f"the directions {' and '.join(names)} are far from orthogonal (cosine {cosine(axes):.2f}): a figure "
-        f"draws them at right angles, so its angles and distances are not those of weight space; {remedy}",
+        f"draws them at their true angle, and looks more along one diagonal than the other; {remedy}",
     ]
 
 

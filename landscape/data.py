@@ -135,7 +135,7 @@ class Data:
         x = self.x[rows].to(like.device)
         x = x.to(like.dtype) / 255 if x.dtype == torch.uint8 else x.to(like.dtype)
         if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
+            x = x.to(memory_format=torch.channels_last)
         return x, self.y[rows].to(like.device)
 
 

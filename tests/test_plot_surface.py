@@ -117,6 +117,16 @@ def test_outliers_do_not_take_the_colours_and_a_given_cap_is_a_level():
             scale(losses, cap=wrong)
 
 
+def test_between_few_levels_there_are_bands_at_1_5_3_and_7_without_a_number():
+    run = a_run(made(G, G, lambda x, y: 0.55 + 3 * (x**2 + y**2)))
+    (axes,) = panels(plot.figure([run]))
+    assert list(filled(axes).levels) == [0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10]
+    pixels(axes.figure)
+    numbers = {text.get_text() for text in axes.texts}
+    assert numbers == {"1", "2", "5"}
+    assert [t.get_text() for t in bars(axes.figure)[0].get_yticklabels()] == ["0.5", "1", "2", "5", "10"]
+
+
 def test_losses_of_0_leave_the_scale_logarithmic_and_are_said_to_lie_below():
     found = scale(np.array([0.0, 0.01, 1.0]))
     assert (found.logarithmic, found.floored, found.low) == (True, True, 0.01)
@@ -137,6 +147,7 @@ def test_panels_have_one_scale_one_colour_bar_and_no_axes_are_blank(style):
     assert [t.get_text() for t in bar.get_yticklabels()] == ["0.5", "1", "2", "5", "10", "20", "50", "100"]
     if style == "contour":
         assert len({(filled(a).norm.vmin, filled(a).norm.vmax, *filled(a).levels) for a in drawn}) == 1
+        assert len(filled(drawn[0]).levels) == 8
     page = pixels(figure)
     for axes in drawn:
         seen = inside(page, axes)
@@ -177,7 +188,7 @@ def test_the_surface_of_a_loss_that_depends_on_x_alone_is_as_high_along_y():
 
     run = a_run(made(G, np.linspace(-1, 1, 15), lambda x, y: 3 + x + 0 * y))
     (axes,) = panels(plot.figure([run], style="surface"))
-    cells = [c for c in axes.collections if isinstance(c, Poly3DCollection) and len(c.get_facecolors()) > 99]
+    cells = [c for c in axes.collections if isinstance(c, Poly3DCollection) and len(c.get_facecolors()) > 200]
     (sheet,) = cells
     x, y, z = np.reshape(sheet._faces, (-1, 3)).T
     assert np.allclose(z, 3 + x)
@@ -427,12 +438,14 @@ def test_a_row_of_errors_shows_the_standard_error_and_the_gap_where_it_was_check
     gap, redone = np.full((21, 21), NAN), np.zeros((21, 21), dtype=bool)
     gap[3, 7], gap[12, 5], gap[20, 20], redone[12, 5] = 0.02, 0.3, -0.01, True
     checked = dataclasses.replace(result, gap=gap, redone=redone, cells_checked=3, inner_gap=0.1)
-    figure = plot.figure([a_run(made(G, G, bowl(0)), checked)], error=True)
+    clean = made(G, G, bowl(0), gap=np.zeros((21, 21)))  # nothing to lose to, nothing to mark
+    figure = plot.figure([a_run(clean, checked)], error=True)
     first, second = panels(figure)[2:]
     assert len(bars(figure)) == 2
     assert bars(figure)[1].get_ylabel() == "error of the loss"
     assert first.get_title(loc="left") == r"(c) $\epsilon$ = 0"
     assert second.get_title(loc="left").endswith("inner gap 0.10000 ± 0.00040")
+    assert not any(len(marks.get_offsets()) for marks in by_gid(first, "gap"))
     circles, squares = by_gid(second, "gap")
     assert circles.get_offsets().tolist() == [[G[7], G[3]], [G[20], G[20]]]
     assert list(circles.get_array()) == [0.02, -0.01]

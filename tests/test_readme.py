@@ -22,12 +22,13 @@ COMMANDS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", [block for language, block in BLOCKS if language == "python"])
-def test_the_python_of_the_readme_runs(code, monkeypatch):
+def test_the_python_of_the_readme_runs_from_top_to_bottom(monkeypatch):
     monkeypatch.chdir(ROOT)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(code, {})
-    assert len(printed.getvalue().split()) >= 3
+    names = {}
+    for code in (block for language, block in BLOCKS if language == "python"):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code, names)
+        assert len(printed.getvalue().split()) >= 3
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("landscape ")])

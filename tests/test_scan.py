@@ -9,10 +9,14 @@ import torch
 from nets import CLASSES, Net, cnn, data, mlp, point, trained
 from torch import nn
 
+from landscape import eigsh, registry
 from landscape.attacks.linear import Linear
 from landscape.attacks.pgd import PGD
 from landscape.axes import Axis
+from landscape.axes import axes as axes_of
 from landscape.budget import Budget
+from landscape.data import Data
+from landscape.datasets import source
 from landscape.errors import InputError
 from landscape.surfaces.scan import Scan, Settings
 
@@ -144,6 +148,37 @@ def test_a_linear_model_reaches_the_exact_adversarial_loss_in_every_cell():
             high = (examples.x + 0.1).clamp(0, 1) * (sign[:, None] * w <= 0)
             margin = sign * ((low + high) @ w + bias)
             assert exact[2].loss[i, j] == pytest.approx(torch.log1p((-margin).exp()).mean().item(), rel=1e-9)
+
+
+def test_the_curvature_along_the_top_eigenvector_of_a_smooth_net_is_the_eigenvalue_within_its_error():
+    p = point(mlp(nn.Tanh, width=8), data(60, 4), budget=Budget("0.05"), attack=PGD(steps=10))
+    found = eigsh(p.hessian, k=1)
+    top = found.eigenvalues[0].item()
+    along = [Axis("top", "eigenvector", found.vectors[:, 0], "1")]
+    x = np.linspace(-0.3, 0.3, 13)
+    sheets = surfaces(p, x, None, [Budget("0.05")], along=along, adversary="frozen")
+    (told,) = (sheet.numbers for sheet in sheets)
+    assert told["hessian_x"] == pytest.approx(top, rel=1e-6)
+    assert abs(told["curvature_x"] - top) <= 2 * told["curvature_x_misfit"] + 1e-6
+    assert told["ratio_x"] == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.slow
+def test_a_trained_resnet_with_batchnorm_has_a_finite_loss_all_over_the_plane():
+    torch.manual_seed(0)
+    net, some = registry.make("model", "resnet18:width=1"), source.load("fashion-mini", examples=64)
+    x = nn.functional.pad(some.x, (2, 2, 2, 2)).expand(-1, 3, -1, -1).float()
+    x = x / 255 if some.x.dtype == torch.uint8 else x
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(15):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net.train()(x), some.y).backward()
+        optimizer.step()
+    p = point(net, Data.of(x, some.y, classes=10), dtype=torch.float32, attack=PGD(steps=2))
+    along = axes_of(p, "filter", 2, seed=0, beside=lambda path: p)
+    for found in surfaces(p, np.linspace(-1, 1, 3), np.linspace(-1, 1, 3), EPS[:2], along=along):
+        assert np.isfinite(found.loss).all()
+        assert not any("not finite" in remark for remark in found.remarks())
 
 
 @pytest.mark.parametrize("workers", [2, 3])

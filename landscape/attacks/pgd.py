@@ -47,15 +47,15 @@ class PGD:
             moved = random_start(x, index, budget, self.seed, restart)
             for t in range(self.steps):
                 values, gradient = ascent(losses, moved)
-                best, highest = better(best, highest, moved, values)
+                best, highest = _better(best, highest, moved, values)
                 step = float(budget.eps) * (1 + math.cos(math.pi * t / self.steps))
                 moved = budget.project(moved + step * budget.steepest(gradient), x, ball)
             with torch.no_grad():
-                best, highest = better(best, highest, moved, losses(moved))
+                best, highest = _better(best, highest, moved, losses(moved))
         return best
 
 
-def better(best: Tensor, highest: Tensor, moved: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def _better(best: Tensor, highest: Tensor, moved: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """The better of two candidates for each example. A NaN never replaces a number."""
     rises = values > highest
     return torch.where(rises.view(-1, *[1] * (best.ndim - 1)), moved, best), torch.where(

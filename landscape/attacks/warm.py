@@ -1,48 +1,155 @@
-"""Projected gradient ascent that carries on from perturbed inputs of nearby weights or a smaller budget."""
+"""An attack that starts where a nearby θ's ended, so that a few steps are enough."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from landscape.attacks.base import Losses, ascent
-from landscape.attacks.pgd import better
 from landscape.budget import Budget
 from landscape.errors import InputError
+
+MEMORY = 0.5
+"""Share of the earlier directions in the next one; with 0.3 to 0.6 three steps reach what four do without."""
+ACROSS = 2.0
+"""Sum of the steps under the first budget, in eps: a pixel can cross the ball from any start."""
+FURTHER = 0.5
+"""The same for each step under a further budget: it starts almost where it ends."""
+
+Judged = tuple[Tensor, Tensor]
+"""Losses (b,) and logits (b, C)."""
+Judge = Callable[[Tensor, Tensor], Judged]
+"""Inputs (b, …) of the examples at some rows (b,), and the rows, to what is reported of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Where an attack ended, and the best that it saw on the way.
+
+    last: the inputs after the last step (B, …), whose loss nobody has computed yet
+    best, highest: of all earlier iterates, the start among them, the one of highest loss (B, …), and that loss
+        (B,), −inf where none was a number
+    """
+
+    last: Tensor
+    best: Tensor
+    highest: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Warm:
-    """Steepest ascent from the best of some starts, with steps that fall linearly from eps.
+    """Steepest ascent with momentum from another θ's perturbations, its steps falling linearly to 0.
 
-    The steps sum to more than 2 eps from three on: a pixel can cross the ball, so that no start binds.
+    The direction is that of g_t + g_{t−1}/2 + g_{t−2}/4 + …, of unit gradients (momentum as in Dong et al.,
+    1710.06081, with a shorter memory). The steps add up to 2 eps, so that nothing of the start has to remain.
+
+    Under several budgets, in the order of their eps, the first is attacked like that. Every further one starts
+    from the other θ's perturbation under that budget, changed by what was just found to have changed under the
+    budget before, in proportion to eps; the momentum is carried over.
+
+    steps: gradients under a single budget. Of several, each gets half as many, the first the larger half
     """
 
     steps: int = 5
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise InputError(f"{self}: steps are at least 1")
+            raise InputError(f"{self.steps} warm steps are not possible; give at least 1")
 
-    def __call__(self, losses: Losses, x: Tensor, starts: Sequence[Tensor], budget: Budget) -> Tensor:
-        """The perturbed inputs (B, …) of highest loss that were seen, a start among them."""
-        ball, eps = budget.ball(x), float(budget.eps)
-        moved = budget.project(starts[0], x, ball)
-        best, highest = moved, torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
-        if len(starts) > 1:
-            with torch.no_grad():
-                highest = losses(best)
-                for start in starts[1:]:
-                    other = budget.project(start, x, ball)
-                    best, highest = better(best, highest, other, losses(other))
-            moved = best
-        for t in range(self.steps):
-            values, gradient = ascent(losses, moved)
-            best, highest = better(best, highest, moved, values)
-            moved = budget.project(moved + eps * (1 - t / self.steps) * budget.steepest(gradient), x, ball)
-        with torch.no_grad():
-            best, _ = better(best, highest, moved, losses(moved))
-        return best
+    def __str__(self) -> str:
+        return f"warm:steps={self.steps}"
+
+    def gradients(self, budgets: int) -> list[int]:
+        """How many gradients are taken under each of so many budgets."""
+        if budgets == 1:
+            return [self.steps]
+        return [(self.steps + 1) // 2] + [max(1, self.steps // 2)] * (budgets - 1)
+
+    def __call__(
+        self, losses: Losses, x: Tensor, starts: Sequence[Tensor], budgets: Sequence[Budget]
+    ) -> list[Found]:
+        """What the attack finds around the inputs x (B, …) under each budget, always inside it.
+
+        What comes out for an example depends on that example alone. A NaN in a gradient moves nothing.
+
+        losses: may be coarse, as in bfloat16; `settled` judges what was found by exact ones
+        starts: perturbations (B, …) of another θ, one under each budget; they are projected
+        budgets: of one norm, eps above 0 and growing
+        """
+        if not all(small.eps < large.eps and small.norm == large.norm for small, large in pairwise(budgets)):
+            told = ", ".join(map(str, budgets))
+            raise InputError(f"the budgets {told} do not grow; give them by eps, of one norm")
+        found: list[Found] = []
+        memory = torch.zeros_like(x)
+        shift = torch.zeros_like(x)  # how far this θ's perturbation is from the other θ's, in eps
+        counts = self.gradients(len(budgets))
+        for place, (start, budget, count) in enumerate(zip(starts, budgets, counts, strict=True)):
+            eps, reach = float(budget.eps), min(ACROSS, FURTHER * count) if place else ACROSS
+            ball = budget.ball(x)
+            moved = budget.project(x + start + eps * shift, x, ball)
+            best, highest = moved, x.new_full((len(x),), -torch.inf)
+            for t in range(count):
+                values, gradient = ascent(losses, moved)
+                rises = values > highest
+                best, highest = each(rises, moved, best), torch.where(rises, values, highest)
+                memory = MEMORY * memory + _unit(gradient)
+                step = reach * eps * 2 * (count - t) / (count * (count + 1))
+                moved = budget.project(moved + step * budget.steepest(memory), x, ball)
+            shift = (moved - x - start) / eps
+            found.append(Found(moved, best, highest))
+        return found
+
+
+def settled(found: Found, x: Tensor, clean: Judged, judge: Judge) -> tuple[Tensor, Judged]:
+    """The inputs (B, …) that an attack is taken to have found, with what is reported of them.
+
+    They are the last ones; the best before where the last lost against it; x itself where they are no better
+    than clean. So the loss is never below the clean one, and below that of the start by no more than what the
+    attack's own losses are off by. It costs a pass over the examples, and one over the few that lost.
+    """
+    losses, logits = judge(found.last, torch.arange(len(x), device=x.device))
+    keep = (
+        losses >= clean[0]
+    )  # not where NaN; where the loss is flat a perturbation is still worth handing on
+    inputs, losses, logits = (
+        each(keep, one, other) for one, other in ((found.last, x), (losses, clean[0]), (logits, clean[1]))
+    )
+    few = (found.highest > losses).nonzero().flatten()
+    if len(few):
+        before = judge(found.best[few], few)
+        rows = before[0] > losses[few]
+        few = few[rows]
+        inputs[few], losses[few], logits[few] = found.best[few], before[0][rows], before[1][rows]
+    return inputs, (losses, logits)
+
+
+def packed(perturbation: Tensor, budget: Budget) -> Tensor:
+    """A perturbation (B, …) to hand on, in a byte or two a pixel: in eps/127 for linf, else in float16."""
+    if budget.norm == "linf":
+        return (perturbation * (127 / float(budget.eps))).round().to(torch.int8)
+    return perturbation.to(torch.float16)
+
+
+def unpacked(stored: Tensor, budget: Budget, like: Tensor) -> Tensor:
+    """What `packed` stored, in the type and on the device of `like`, to half a unit of its last place."""
+    scale = float(budget.eps) / 127 if budget.norm == "linf" else 1.0
+    return stored.to(like) * scale
+
+
+def each(rows: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """The examples of `one` (B, …) at the rows (B,) that are true, those of `other` elsewhere."""
+    return torch.where(rows.view(-1, *[1] * (one.ndim - 1)), one, other)
+
+
+def _unit(gradient: Tensor) -> Tensor:
+    """Each example's gradient (B, …) at length 1; 0 where it is 0 or not a number."""
+    gradient = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    # By the largest entry first: the squares of small numbers round to 0. A length is then 1 or more.
+    largest = gradient.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
+    alike = (len(gradient), *[1] * (gradient.ndim - 1))
+    gradient = gradient / largest.view(alike)
+    return gradient / gradient.flatten(1).norm(dim=1).clamp_min(1.0).view(alike)

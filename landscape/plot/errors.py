@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 def error_scale(results: Sequence[Surface]) -> Scale:
     """One scale for both errors, in units of the loss: where a mark is brighter, it is the larger."""
-    both = [
-        each for result in results for each in (result.loss_stderr[result.done], np.maximum(result.gap, 0))
-    ]
-    return scale(np.concatenate([each.ravel() for each in both]), colours="magma")
+    both = [each for r in results for each in (r.loss_stderr[r.done], inner_gaps(r))]
+    return scale(np.maximum(np.concatenate([each.ravel() for each in both]), 0), colours="magma")
+
+
+def inner_gaps(result: Surface) -> np.ndarray:
+    """What a much stronger attack adds in the cells that were checked for it, NaN elsewhere."""
+    # Without an attack of its own a cell loses nothing to one, which says nothing.
+    return np.where(result.adversary == "reattack", result.gap, np.nan)
 
 
 def errors(result: Surface, axes: Axes, found: Scale, lies: Plane) -> None:
@@ -35,11 +39,12 @@ def errors(result: Surface, axes: Axes, found: Scale, lies: Plane) -> None:
     bare = dataclasses.replace(lies, trajectory=None)  # whose circles are filled by loss
     heat(result, axes, found, bare, values=result.loss_stderr)
     sheared = lies.sheared(result.x, result.y)
+    gaps = inner_gaps(result)
     for marker, which in (("o", ~result.redone), ("s", result.redone)):
-        rows, columns = np.nonzero(np.isfinite(result.gap) & which)
+        rows, columns = np.nonzero(np.isfinite(gaps) & which)
         axes.scatter(
             *lies.place(result.x[columns], result.y[rows], sheared=sheared),
-            c=result.gap[rows, columns],
+            c=gaps[rows, columns],
             norm=found.norm(),
             cmap=found.map(),
             marker=marker,

@@ -41,7 +41,8 @@ def label_levels(axes: Axes, lines: QuadContourSet, found: Scale, taken: Sequenc
         for level, path in zip(lines.levels, lines.get_paths(), strict=True)
     }
     chosen: dict[float, np.ndarray] = {}
-    for level, found_pieces in sorted(pieces.items(), key=lambda item: -sum(map(len, item[1]))):
+    labelled = [item for item in pieces.items() if item[0] in names]
+    for level, found_pieces in sorted(labelled, key=lambda item: -sum(map(len, item[1]))):
         width = LETTER * len(names[level].strip("$")) + 2
         others = [piece for key, each in pieces.items() if key != level for piece in each]
         near = [(np.concatenate(others), 0.62 * SIZE)] if others else []

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.colorbar import Colorbar
 
 MOST = 13  # levels: four decades of 1, 2, 5
+FEW = 7  # levels: two decades of them
 DECADES = 8  # at most, below the highest level: what is lower is drawn as the lowest band
 ABOVE, BELOW = "#fff7d6", "#1c0021"  # the colours beyond both ends of viridis
 
@@ -28,7 +29,7 @@ ABOVE, BELOW = "#fff7d6", "#1c0021"  # the colours beyond both ends of viridis
 class Scale:
     """The bands of a loss: their limits, and what is done with a loss beyond them.
 
-    levels: limits of the bands, ascending: 1, 2, 5 times powers of ten, or a linear ladder of such steps
+    levels: what is labelled, ascending: 1, 2, 5 times powers of ten, or a linear ladder of such steps
     logarithmic: whether colours go by the logarithm
     capped: whether losses above the highest level are drawn as one band, "≥"
     floored: whether losses below the lowest one are
@@ -48,6 +49,15 @@ class Scale:
     @property
     def high(self) -> float:
         return float(self.levels[-1])
+
+    @property
+    def limits(self) -> np.ndarray:
+        """Where a band ends: the levels, and where there are few on a logarithmic scale 1.5, 3, 7 between."""
+        if not self.logarithmic or len(self.levels) > FEW:
+            return self.levels
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        between = [float(f"{m}e{d}") for d in range(first, last + 1) for m in (1.5, 3, 7)]
+        return np.array(sorted({*self.levels.tolist(), *(b for b in between if self.low < b < self.high)}))
 
     @property
     def extend(self) -> Any:
@@ -204,7 +214,7 @@ def colour_bar(
 
 
 def _beyond(found: Scale) -> np.ndarray:
-    """The levels, and where there is a band beyond an end, some limit of it."""
+    """The limits of the bands, and where there is one beyond an end, some limit of it."""
     first, last = found.levels[:1], found.levels[-1:]
     below, above = (first / 2, last * 2) if found.logarithmic else (first - 1, last + 1)
-    return np.concatenate([below[: found.floored], found.levels, above[: found.capped]])
+    return np.concatenate([below[: found.floored], found.limits, above[: found.capped]])

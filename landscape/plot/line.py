@@ -10,6 +10,7 @@ import matplotlib.ticker
 import numpy as np
 
 from landscape.errors import InputError
+from landscape.plot.errors import inner_gaps
 from landscape.plot.marks import sizes
 from landscape.plot.plane import Plane, plane, short
 from landscape.plot.style import STYLE, coloured, logarithmic
@@ -125,8 +126,9 @@ def _curve(axes: Axes, result: Surface, colour: Any, quantity: str, error: bool)
     if error:
         spread = np.nan_to_num(result.loss_stderr)
         axes.fill_between(result.x, values - spread, values + spread, color=colour, alpha=0.15, linewidth=0)
-        checked = np.isfinite(result.gap)
-        bars = np.stack([np.zeros(checked.sum()), np.maximum(result.gap[checked], 0)])
+        gaps = inner_gaps(result)
+        checked = np.isfinite(gaps)
+        bars = np.stack([np.zeros(checked.sum()), np.maximum(gaps[checked], 0)])
         axes.errorbar(
             result.x[checked],
             values[checked],

@@ -28,15 +28,13 @@ def solid(result: Surface, axes: Any, found: Scale, lies: Plane) -> None:
     height = heights(loss, found)
     low, high = heights(np.array([found.low, found.high]), found)
     bottom = low - FLOOR * (high - low)
-    colours = found.map()(found.norm()(found.drawable(loss)))
-    drawable = min(height.shape) > 1
-    if drawable:
+    if min(height.shape) > 1:
         axes.plot_surface(
-            *at, height, facecolors=colours, rstride=1, cstride=1, linewidth=0, antialiased=False,
-            shade=False, rasterized=True,
+            *at, height, facecolors=_colours(loss, found), rstride=1, cstride=1, linewidth=0,
+            antialiased=False, shade=False, rasterized=True,
         )  # fmt: skip
         axes.contourf(
-            *at, found.drawable(loss), found.levels, norm=found.norm(), cmap=found.map(),
+            *at, found.drawable(loss), found.limits, norm=found.norm(), cmap=found.map(),
             extend=found.extend, zdir="z", offset=bottom,
         )  # fmt: skip
     else:
@@ -45,17 +43,16 @@ def solid(result: Surface, axes: Any, found: Scale, lies: Plane) -> None:
         axes.scatter(*shown, c=loss[known], norm=found.norm(), cmap=found.map(), depthshade=False)
     _frame(axes, result, lies, found, (bottom, high), sheared)
     centre = float(heights(np.array([result.centre_loss]), found)[0])
-    axes.plot(
-        [0],
-        [0],
-        [centre],
-        marker="*",
-        markersize=8,
-        color="white",
-        markeredgecolor="black",
-        zorder=10,
-        gid="theta",
-    )
+    star: Any = {"marker": "*", "markersize": 8, "color": "white", "markeredgecolor": "black"}
+    axes.plot([0], [0], [centre], zorder=10, gid="theta", **star)
+
+
+def _colours(loss: np.ndarray, found: Scale) -> np.ndarray:
+    """Of each face between four cells (ny - 1, nx - 1, 4), by the mean of their losses on the scale."""
+    known = found.drawable(loss)
+    each = np.ma.log10(known) if found.logarithmic else known
+    mean = (each[:-1, :-1] + each[1:, :-1] + each[:-1, 1:] + each[1:, 1:]) / 4
+    return found.map()(found.norm()(10**mean if found.logarithmic else mean))
 
 
 def heights(loss: np.ndarray, found: Scale) -> np.ndarray:

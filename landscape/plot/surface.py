@@ -85,15 +85,16 @@ def contours(result: Surface, axes: Axes, found: Scale, lies: Plane) -> Later:
     at = lies.place(*np.meshgrid(result.x, result.y), sheared=lies.sheared(result.x, result.y))
     masked = found.drawable(loss)
     axes.contourf(
-        *at, masked, found.levels, norm=found.norm(), cmap=found.map(), extend=found.extend, zorder=1
+        *at, masked, found.limits, norm=found.norm(), cmap=found.map(), extend=found.extend, zorder=1
     )
     _unknown(result, axes, lies, 1.0)
     taken = _finish(result, axes, found, lies, (0.0, 0.0))
-    inner = [level for level in found.levels if np.nanmin(loss) < level < np.nanmax(loss)]
+    inner = [level for level in found.limits if np.nanmin(loss) < level < np.nanmax(loss)]
     if not inner:
         return lambda: None
     inks = [ink(found, level) for level in inner]
-    lines = axes.contour(*at, masked, inner, colors=inks, linewidths=0.5, zorder=2)
+    widths = [0.6 if level in found.levels else 0.3 for level in inner]
+    lines = axes.contour(*at, masked, inner, colors=inks, linewidths=widths, zorder=2)
     return functools.partial(label_levels, axes, lines, found, taken)
 
 

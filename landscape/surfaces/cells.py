@@ -15,12 +15,12 @@ from torch.func import functional_call
 from landscape import statistics
 from landscape.attacks.base import SEEDS, Losses
 from landscape.attacks.pgd import PGD
-from landscape.attacks.warm import Warm
+from landscape.attacks.warm import Found, Judge, Judged, Warm, packed, settled, unpacked
 from landscape.budget import Budget
 from landscape.network import Network
 from landscape.objective import GAP_EXAMPLES, GROUPS, Objective, exact_arithmetic
 from landscape.surfaces.lattice import ROOT, Lattice
-from landscape.surfaces.state import State, pack, unpack
+from landscape.surfaces.state import State
 
 Adversary = Literal["none", "reattack", "frozen"]
 COLUMNS = ("loss", "loss_stderr", "accuracy", "zero_loss", "gap", "gap_stderr", "redone")
@@ -150,53 +150,50 @@ class Cells:
         return found, np.array([self.objective.work[n] - b for n, b in zip(WORK, before, strict=True)], float)
 
     def _measured(self, cell: int) -> np.ndarray:
-        at = At(self, cell)
-        parent = int(self.lattice.parents[cell])
+        at, parent = At(self, cell), int(self.lattice.parents[cell])
         values = np.full((len(self.sheets), len(COLUMNS) + len(self.rows)), np.nan)
-        clean: tuple[Tensor, Tensor] | None = None
+        clean: Judged | None = None
         if self.attacked or any(s.adversary == "none" for s in self.sheets):
-            clean = at.evaluated(self.x, at.statistics(None))
-        packed, previous = [], None
-        for place, budget in enumerate(self.attacked):
-            start = self._handed_on(parent, place, budget)
+            clean = at.judged(self.x, at.statistics(None))
+        if self.attacked:
             assert clean is not None
-            attack = Attacked(at, budget, clean, start, previous)
-            gap, gap_stderr, redone = attack.check() if cell in self.checked else (np.nan, np.nan, 0.0)
-            previous = attack.moved
-            for row in self._of(budget, "reattack"):
-                values[row] = self._row(attack.losses, attack.correct, gap, gap_stderr, redone)
+            found = at.attacked(clean, [self._handed_on(parent, i, b) for i, b in enumerate(self.attacked)])
+            for place, budget in enumerate(self.attacked):
+                gap = (np.nan, np.nan, 0.0)
+                if cell in self.checked:
+                    found[place], gap = at.checked(clean, found[place])
+                for row, sheet in enumerate(self.sheets):
+                    if (sheet.budget, sheet.adversary) == (budget, "reattack"):
+                        values[row] = self._row(found[place].judged, *gap)
             if cell in self.keep:
-                packed.append(pack(attack.moved - self.x, budget))
+                handed = [packed(one.moved - self.x, one.budget).cpu().numpy() for one in found]
+                self.state.save(cell, np.stack(handed))
         for row, sheet in enumerate(self.sheets):
             if sheet.adversary == "none":
                 assert clean is not None
-                values[row] = self._row(*clean, gap=0.0, gap_stderr=0.0)
+                values[row] = self._row(clean, gap=0.0, gap_stderr=0.0)
             elif sheet.adversary == "frozen":
                 x = self.root[str(sheet.budget)]
-                values[row] = self._row(*at.evaluated(x, at.statistics(x)))
-        if packed:
-            self.state.save(cell, np.stack(packed))
+                values[row] = self._row(at.judged(x, at.statistics(x)))
         return values
 
-    def _of(self, budget: Budget, adversary: Adversary) -> list[int]:
-        return [i for i, s in enumerate(self.sheets) if (s.budget, s.adversary) == (budget, adversary)]
-
     def _handed_on(self, parent: int, place: int, budget: Budget) -> Tensor:
-        """The perturbed inputs that the parent ended at, to the rounding of their packing."""
+        """The perturbation (n, …) that the parent ended at, to the rounding of its packing."""
         if parent == ROOT or parent in self.known:
-            return self.root[str(budget)]
-        packed = self.state.load(parent)
-        assert packed is not None, parent
-        return self.x + unpack(packed[place], budget, self.x)
+            return self.root[str(budget)] - self.x
+        stored = self.state.load(parent)
+        assert stored is not None, parent
+        return unpacked(torch.from_numpy(stored[place]), budget, self.x)
 
     def _row(
         self,
-        losses: Tensor,
-        correct: Tensor,
+        judged: Judged,
         gap: float = np.nan,
         gap_stderr: float = np.nan,
         redone: float = 0.0,
     ) -> np.ndarray:
+        losses, logits = judged
+        correct = logits.argmax(dim=1) == self.objective.data.y.to(logits.device)
         each = losses.double().cpu().numpy()
         spread = each.std(ddof=1) / np.sqrt(len(each)) if len(each) > 1 else np.nan
         # By the sum of torch, as a Point has it: θ's own cell is its evaluation bit for bit.
@@ -238,17 +235,23 @@ class At:
         c.objective.work["forward"] += len(c.objective.data)
         return self.rest | statistics.recomputed(c.objective.network, self.parts, batches)
 
-    def evaluated(self, x: Tensor, buffers: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The loss of each example (n,) at inputs x (n, …), and whether it is classified rightly."""
+    def judged(self, x: Tensor, buffers: dict[str, Tensor]) -> Judged:
+        """The losses (n,) and logits (n, C) at inputs x (n, …)."""
+        found = [self.judge(y, buffers)(x[rows], torch.arange(len(y))) for _, y, _, rows in self.cells.inputs]
+        losses, logits = zip(*found, strict=True)
+        return torch.cat(losses), torch.cat(logits)
+
+    def judge(self, y: Tensor, buffers: dict[str, Tensor]) -> Judge:
+        """What is told of inputs of some of the examples with labels y (B,)."""
         o = self.cells.objective
-        losses, correct = [], []
-        with torch.no_grad():
-            for _, y, _, rows in self.cells.inputs:
-                logits = o.network(self.parts, x[rows], buffers)
-                losses.append(o.loss(logits, y))
-                correct.append(logits.argmax(dim=1) == y)
-        o.work["forward"] += len(x)
-        return torch.cat(losses), torch.cat(correct)
+
+        def exact(x: Tensor, rows: Tensor) -> Judged:
+            with torch.no_grad():
+                logits = o.network(self.parts, x, buffers)
+                o.work["forward"] += len(x)
+                return o.loss(logits, y[rows.to(y.device)]), logits
+
+        return exact
 
     def losses(self, y: Tensor, buffers: dict[str, Tensor], *, quick: bool = False) -> Losses:
         """The losses of inputs as an attack sees them, in its own precision if `quick`."""
@@ -262,65 +265,76 @@ class At:
 
         return losses
 
+    def attacked(self, clean: Judged, starts: list[Tensor]) -> list[Attacked]:
+        """The data under attack, starting from perturbations (n, …), one for each budget."""
+        cells = self.cells
+        if cells.warm is None:
+            return [self._afresh(clean, budget) for budget in cells.attacked]
+        if cells.bn == "frozen":
+            return self._carried_on(cells.warm, clean, starts, cells.attacked, self.rest)
+        found = []
+        for start, budget in zip(starts, cells.attacked, strict=True):  # each with statistics of its own
+            buffers = self.statistics(cells.x + start)
+            found += self._carried_on(cells.warm, clean, [start], [budget], buffers)
+        return found
 
-class Attacked:
-    """The data of one cell under attack, from a neighbour's adversary and that of a smaller budget.
+    def checked(self, clean: Judged, found: Attacked) -> tuple[Attacked, tuple[float, float, float]]:
+        """The data, attacked further where it falls short; inner gap, its error, and 1 if it was.
 
-    clean: losses and hits at the clean inputs, below which the loss under attack never falls
-    """
-
-    def __init__(
-        self,
-        at: At,
-        budget: Budget,
-        clean: tuple[Tensor, Tensor],
-        start: Tensor,
-        previous: Tensor | None,
-    ) -> None:
-        self.at, self.budget, self.clean = at, budget, clean
-        self.buffers = at.statistics(start)
-        warm = at.cells.warm
-        if warm is None:
-            self._afresh()
-        else:
-            self._carry_on(warm, [start] if previous is None else [start, previous])
-
-    def check(self) -> tuple[float, float, float]:
-        """The inner gap on some examples, its standard error, and 1 where the cell was attacked further."""
-        cells = self.at.cells
-        n = len(self.losses)
+        On some examples, by an attack from other starts.
+        """
+        cells, n = self.cells, len(self.cells.x)
         few = torch.linspace(0, n - 1, min(n, GAP_EXAMPLES)).round().long()
-        data = cells.objective.data[few]
-        x, y = data.inputs(slice(None), cells.objective.network.theta)
-        strong = REFERENCE(self.at.losses(y, self.buffers, quick=True), x, data.index, self.budget)
-        with torch.no_grad():
-            logits = cells.objective.network(self.at.parts, strong, self.buffers)
-            reference = cells.objective.loss(logits, y).double()
-        redone = 0.0
-        short = (reference - self.losses[few].double()).mean()
-        if cells.warm is not None and short > TOLERANCE * reference.mean():
-            self._carry_on(replace(cells.warm, steps=FURTHER * cells.warm.steps), [self.moved])
-            redone = 1.0
-        gaps = (reference - self.losses[few].double()).clamp_min(0.0)
-        return gaps.mean().item(), (gaps.std() / len(few) ** 0.5).item() if len(few) > 1 else np.nan, redone
+        x, y = cells.x[few], cells.objective.data.y[few].to(cells.x.device)
+        attack = self.losses(y, found.buffers, quick=True)
+        strong = REFERENCE(attack, x, cells.objective.data.index[few], found.budget)
+        reference = self.judge(y, found.buffers)(strong, torch.arange(len(few)))[0].double()
+        short = (reference - found.judged[0][few].double()).mean()
+        redone = cells.warm is not None and bool(short > TOLERANCE * reference.mean())
+        if redone:
+            assert cells.warm is not None
+            further = replace(cells.warm, steps=FURTHER * cells.warm.steps)
+            start = found.moved - cells.x
+            (found,) = self._carried_on(further, clean, [start], [found.budget], found.buffers)
+        gaps = (reference - found.judged[0][few].double()).clamp_min(0.0)
+        error = (gaps.std() / len(few) ** 0.5).item() if len(few) > 1 else np.nan
+        return found, (gaps.mean().item(), error, float(redone))
 
-    def _afresh(self) -> None:
-        o, moved = self.at.cells.objective, []
-        for x, y, index, _ in self.at.cells.inputs:
-            moved.append(o.attack(self.at.losses(y, self.buffers), x, index, self.budget))
-        self._take(torch.cat(moved))
+    def _carried_on(
+        self,
+        warm: Warm,
+        clean: Judged,
+        starts: list[Tensor],
+        budgets: list[Budget],
+        buffers: dict[str, Tensor],
+    ) -> list[Attacked]:
+        found: list[list[tuple[Tensor, Judged]]] = [[] for _ in budgets]
+        for x, y, _, rows in self.cells.inputs:
+            ends = warm(self.losses(y, buffers, quick=True), x, [start[rows] for start in starts], budgets)
+            for each, end in zip(found, ends, strict=True):
+                each.append(settled(end, x, (clean[0][rows], clean[1][rows]), self.judge(y, buffers)))
+        return [_joined(budget, each, buffers) for budget, each in zip(budgets, found, strict=True)]
 
-    def _carry_on(self, warm: Warm, starts: list[Tensor]) -> None:
-        moved = []
-        for x, y, _, rows in self.at.cells.inputs:
-            losses = self.at.losses(y, self.buffers, quick=True)
-            moved.append(warm(losses, x, [start[rows] for start in starts], self.budget))
-        self._take(torch.cat(moved))
+    def _afresh(self, clean: Judged, budget: Budget) -> Attacked:
+        o, found, buffers = self.cells.objective, [], self.statistics(None)
+        for x, y, index, rows in self.cells.inputs:
+            moved = o.attack(self.losses(y, buffers), x, index, budget)
+            end = Found(moved, x, x.new_full((len(x),), -torch.inf))
+            found.append(settled(end, x, (clean[0][rows], clean[1][rows]), self.judge(y, buffers)))
+        return _joined(budget, found, buffers)
 
-    def _take(self, moved: Tensor) -> None:
-        losses, correct = self.at.evaluated(moved, self.buffers)
-        clean, hits = self.clean
-        fell = clean > losses  # by the rounding of half precision; NaN stays
-        self.losses, self.correct = torch.where(fell, clean, losses), torch.where(fell, hits, correct)
-        back = fell.view(-1, *[1] * (moved.ndim - 1))
-        self.moved = torch.where(back, self.at.cells.x, moved)
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """The data of one cell under attack: the inputs (n, …), and what the exact network says of them."""
+
+    budget: Budget
+    moved: Tensor
+    judged: Judged
+    buffers: dict[str, Tensor]
+
+
+def _joined(budget: Budget, found: list[tuple[Tensor, Judged]], buffers: dict[str, Tensor]) -> Attacked:
+    moved = torch.cat([inputs for inputs, _ in found])
+    losses, logits = (torch.cat([judged[k] for _, judged in found]) for k in (0, 1))
+    return Attacked(budget, moved, (losses, logits), buffers)

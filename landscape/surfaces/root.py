@@ -95,11 +95,11 @@ def _curvatures(point: Point, lattice: Lattice) -> np.ndarray:
     for k, axis in enumerate(lattice.axes):
         point.objective.watch("curvature along the axes", k, len(lattice.axes))
         v = axis.vector / axis.vector.norm()
-        found[k, 0] = (v @ (point.hessian @ v).double()).item()
         try:
+            found[k, 0] = (v @ (point.hessian @ v).double()).item()
             each = point.hessian.curvatures(v)
         except NumericalError:
-            continue  # no error is known, and told as such
+            continue  # no second derivative, or no error of it, is known: told as such
         if len(each) > 1 and abs(each.mean() - found[k, 0]) <= 1e-3 * abs(found[k, 0]) + 1e-6:
             found[k, 1] = each.std().item() / math.sqrt(len(each))
     point.hessian.release()

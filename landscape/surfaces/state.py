@@ -9,28 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from landscape.budget import Budget
 from landscape.errors import LandscapeError
-
-
-def pack(perturbation: Tensor, budget: Budget) -> np.ndarray:
-    """δ (n, …) as multiples of eps/127 in a byte for each pixel under l_inf, in half precision under l_2.
-
-    A start for a neighbour's attack needs no more: rounding moves it by 0.4 % of eps.
-    """
-    scaled = (perturbation / float(budget.eps)).cpu()
-    if budget.norm == "linf":
-        return (scaled * 127).round().clamp(-127, 127).to(torch.int8).numpy()
-    return scaled.to(torch.float16).numpy()
-
-
-def unpack(packed: np.ndarray, budget: Budget, like: Tensor) -> Tensor:
-    """The perturbation that was packed, to rounding, with the type and device of `like`."""
-    scale = float(budget.eps) / (127 if budget.norm == "linf" else 1)
-    return torch.from_numpy(packed).to(like.device, like.dtype) * scale
 
 
 def _checksum(array: np.ndarray) -> bytes:
