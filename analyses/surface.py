@@ -23,7 +23,9 @@ THERE, OTHER = (os.path.relpath(DATA / f"checkpoints/lenet4_eps{eps}.pt") for ep
 ALL = "0,0.05,0.1"
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=25)
     parser.add_argument("--clean-size", type=int, default=51)
     parser.add_argument("--examples", type=int)
@@ -37,7 +39,7 @@ if __name__ == "__main__":
         ("surface", "surface", THERE, ALL, {"size": told.size}),
         ("surface_clean", "surface", THERE, "0", fine),
         ("surface_section", "surface", THERE, ALL, section),
-        ("line", "line", [THERE, OTHER], ALL, fine),
+        ("surface_line", "line", [THERE, OTHER], ALL, fine),
     ):
         with progress() as watch:
             measure(

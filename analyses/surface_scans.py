@@ -152,7 +152,9 @@ def ours(task: Task, grid: Grid) -> dict[str, Any]:
 
     found = subject(task.checkpoint, model=task.spec, data=task.data)
     clock = Clock(workers := torch.get_num_threads())
-    point = Objective(found.network, found.data, watch=lambda stage, *_: stage == "cells" and clock.tick()).at()
+    point = Objective(
+        found.network, found.data, watch=lambda stage, *_: stage == "cells" and clock.tick()
+    ).at()
     u, v = (filter_normalised(point, number) for number in (1, 2))
     x, y, budgets = np.array(grid.x), np.array(grid.y), [Budget(eps) for eps in grid.eps]
     settings = Settings(steps_warm=grid.steps or 5)

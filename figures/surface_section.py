@@ -1,4 +1,4 @@
-"""Loss of the LeNet trained at eps 0.1 along its top eigenvector, adversary following and frozen: analyses/surface.py."""
+"""Loss of the LeNet trained at eps 0.1 along its top eigenvector, adversary following and frozen."""
 
 from shipped import draw
 

@@ -272,7 +272,7 @@ def _option(parameter: inspect.Parameter, told: dict[str, str], names: dict[str,
         flag,
         type=click.Choice(choices) if choices else annotation,
         default=parameter.default,
-        show_default=True,
+        show_default=parameter.default != "",  # the help says what nothing stands for
         help=text,
     )
 

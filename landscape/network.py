@@ -58,9 +58,7 @@ class Network:
         """θ (P,) as one tensor for each parameter, in its shape; filters in channels-last memory."""
         # `to`: `contiguous` leaves filters of one channel as they are, and pooling then takes the slow way.
         return [
-            part.view(shape).to(memory_format=torch.channels_last)
-            if len(shape) == 4
-            else part.view(shape)
+            part.view(shape).to(memory_format=torch.channels_last) if len(shape) == 4 else part.view(shape)
             for part, shape in zip(theta.split(self.sizes), self.shapes, strict=True)
         ]
 

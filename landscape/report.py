@@ -9,6 +9,9 @@ from typing import Any
 
 from landscape.results import Run
 
+THEIR_REMARKS_TELL = ("training", "surface", "line")
+"""What is missing in a run that is not complete; of others it is budgets."""
+
 
 def print_run(found: Run, as_json: bool, output: str | None) -> None:
     if as_json:
@@ -39,7 +42,7 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
     budgets = {result.budget for result in found.results}
     for remark, where in remarks.items():
         print(remark if set(where) == budgets else f"at eps {','.join(where)}: {remark}")
-    if not found.complete and not hasattr(found.results[0] if found.results else None, "done"):
+    if not found.complete and found.kind not in THEIR_REMARKS_TELL:
         count, done = len(found.results), len(budgets)
         many = f"after {count} results, within budget" if count > done else "after"
         print(f"INCOMPLETE: the run ended {many} {done} of its {len(told['budgets'])} budgets")

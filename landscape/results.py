@@ -32,6 +32,8 @@ from landscape.files import atomic
 from landscape.log import Training
 
 SCHEMA = 1
+ATTRIBUTE, LONG = 16_000, "provenance"
+"""Longest text that is an attribute, of which HDF5 takes 64 kB; the group of data sets for longer ones."""
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Run:
     provenance: everything needed to make them again, as plain values
     complete: whether every budget asked for is in it
     arrays: what else its file holds, by name, such as the vectors of a surface's axes; not read back
+    stored: whether its file holds all of it already, from an earlier run
     """
 
     kind: str
@@ -50,6 +53,7 @@ class Run:
     results: list[Any] = field(default_factory=list)
     complete: bool = False
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    stored: bool = False
 
     def plain(self) -> dict[str, Any]:
         """The run as JSON values; what was not computed is null."""
@@ -118,7 +122,11 @@ def _image(run: Run) -> bytes:
         file.attrs["kind"] = run.kind
         file.attrs["complete"] = run.complete
         for name, value in run.provenance.items():
-            file.attrs[name] = _stored(value)
+            stored = _stored(value)
+            if isinstance(stored, str) and len(stored) > ATTRIBUTE:
+                file[f"{LONG}/{name}"] = stored
+            else:
+                file.attrs[name] = stored
         for name, array in run.arrays.items():
             file[name] = array
         if run.results and _shared(type(run.results[0])):
@@ -158,9 +166,11 @@ def load(path: str | os.PathLike[str]) -> Run:
             for name, value in file.attrs.items():
                 if name not in ("kind", "complete"):
                     run.provenance[name] = _parsed(value)
+            for name, item in file.get(LONG, {}).items():
+                run.provenance[name] = _value(item)
             if _shared(result_class):
                 run.results = _unstacked(file, result_class)
-            for i in range(0 if run.results else len(file)):
+            for i in range(0 if run.results else len(file) - (LONG in file)):
                 stored = {name: _value(item) for name, item in file[f"{kind}_{i}"].items()}
                 known = {f.name for f in dataclasses.fields(result_class)}
                 run.results.append(result_class(**{name: v for name, v in stored.items() if name in known}))

@@ -140,6 +140,8 @@ def measure(
     objective = Objective(found.network, found.data, Budget(0), inner, batch_size=batch_size)
 
     def keep() -> None:
+        if run.stored:
+            return
         run.provenance["seconds"] = time.perf_counter() - start
         if output is not None:
             results.save(run, output)

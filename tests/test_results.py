@@ -110,6 +110,14 @@ def test_the_provenance_is_read_back_as_it_was(tmp_path):
     assert {"landscape", "python", "torch", "numpy"} == back.provenance["versions"].keys()
 
 
+def test_provenance_of_any_length_is_read_back(tmp_path):
+    course = {"names": [f"epoch{k}" for k in range(5000)], "x": np.linspace(0, 1, 5000).tolist()}
+    save(a_run(result(), result(eps=0.5), trajectory=course), tmp_path / "r.h5")
+    back = load(tmp_path / "r.h5")
+    assert back.provenance["trajectory"] == course
+    assert [r.eps for r in back.results] == [8 / 255, 0.5]
+
+
 def test_the_order_of_many_results_is_kept(tmp_path):
     save(a_run(*(result(seconds=float(i)) for i in range(12))), tmp_path / "a.h5")
     assert [each.seconds for each in load(tmp_path / "a.h5").results] == list(range(12))

@@ -306,7 +306,7 @@ def test_cells_that_a_spline_predicts_are_interpolated_and_marked():
 
 def to_file(journal, out, workers):
     """A scan in a process of its own, which leaves its arrays behind."""
-    p, x = attacked(n=200, dtype=torch.float32), np.linspace(-1, 1, 7)
+    p, x = attacked(n=200, dtype=torch.float32), np.linspace(-1, 1, 15)
     found = surfaces(p, x, x, workers=workers, journal=journal, adversary="both")
     np.savez(out, **{f"{i}{name}": getattr(s, name) for i, s in enumerate(found) for name in ARRAYS})
 
@@ -322,7 +322,7 @@ def test_a_scan_that_is_killed_again_and_again_ends_as_one_that_never_was(tmp_pa
         process = fork.Process(target=to_file, args=(tmp_path / "killed.journal", killed, workers))
         process.start()
         if kills < 25:
-            process.join(rng.uniform(0, 0.3))
+            process.join(rng.uniform(0, 0.2))
             process.kill()
             kills += 1
         process.join()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from landscape.axes import Axis
     from landscape.objective import Point
+    from landscape.results import Run
     from landscape.surfaces.cells import Sheet
     from landscape.surfaces.scan import Settings
     from landscape.task import Task
@@ -55,7 +56,7 @@ def surface(
     cell is kept in a journal beside the output: the same command carries on where it was stopped.
 
     directions: filter, layer, random, eigenvectors, gradient, FILE.h5, other checkpoints B,C, pca:PATTERN
-    extent: the grid spans ± this along both axes; auto finds where the loss is several times that of θ  [1]
+    extent: the grid spans ± this, 1 by default; auto finds where the loss is 5 times that of θ
     size: cells along each axis
     x: coordinates along the first axis instead, FROM:TO:COUNT
     y: coordinates along the second axis instead
@@ -64,7 +65,7 @@ def surface(
     steps_warm: gradients in each cell, from a neighbour's adversary; 0 runs --attack afresh
     attack_dtype: precision of the attack's own passes; losses are in full precision always
     bn: BatchNorm's running statistics as they are, or estimated anew in each cell
-    refine: interpolate cells where the measured error is below this share of the range, such as 0.01
+    refine: interpolate cells where the measured error is below this share of the range; 0 measures all
     keep_biases: move biases and normalisation too, each as one filter
     trajectory: checkpoints to project onto the plane, a pattern such as 'run-epoch*.pt'
     save_directions: keep the vectors in the output
@@ -147,16 +148,19 @@ def scanned(
     if resume and journal is not None and not journal.exists():
         earlier = _finished(task, scan.depends)
         if earlier is not None:
-            told["notes"] = [*told["notes"], f"{task.output} was complete already; --fresh measures it anew"]
-            yield earlier
+            note = f"{task.output} was complete already; --fresh measures it anew"
+            told.clear()
+            told |= {**earlier.provenance, "notes": [*earlier.provenance["notes"], note]}
+            task.run.complete = task.run.stored = True
+            yield earlier.results
             return
     for surfaces in scan.surfaces(journal, resume):
         task.run.complete = all(s.done.all() for s in surfaces)  # before the journal goes
         yield surfaces
 
 
-def _finished(task: Task, depends: dict[str, Any]) -> list[Surface] | None:
-    """The surfaces that the output holds already, under the same settings; InputError for other ones."""
+def _finished(task: Task, depends: dict[str, Any]) -> Run | None:
+    """The run that the output holds already, under the same settings; InputError for other ones."""
     from landscape.results import kind_of, load
     from landscape.surfaces.journal import check_same
 
@@ -165,7 +169,7 @@ def _finished(task: Task, depends: dict[str, Any]) -> list[Surface] | None:
         return None
     earlier = load(task.output)
     check_same(earlier.provenance.get("settings", {}), depends, str(task.output))
-    return earlier.results if earlier.complete else None
+    return earlier if earlier.complete else None
 
 
 def _spans(

@@ -31,8 +31,8 @@ class Found:
     """Where an attack ended, and the best that it saw on the way.
 
     last: the inputs after the last step (B, …), whose loss nobody has computed yet
-    best, highest: of all earlier iterates, the start among them, the one of highest loss (B, …), and that loss
-        (B,), −inf where none was a number
+    best, highest: of all earlier iterates, the start among them, the one of highest loss (B, …), and that
+        loss (B,), −inf where none was a number
     """
 
     last: Tensor
@@ -44,12 +44,12 @@ class Found:
 class Warm:
     """Steepest ascent with momentum from another θ's perturbations, its steps falling linearly to 0.
 
-    The direction is that of g_t + g_{t−1}/2 + g_{t−2}/4 + …, of unit gradients (momentum as in Dong et al.,
-    1710.06081, with a shorter memory). The steps add up to 2 eps, so that nothing of the start has to remain.
+    The direction is that of g_t + g_{t−1}/2 + g_{t−2}/4 + …, of unit gradients (momentum as of Dong et al.,
+    1710.06081, with a shorter memory). The steps add up to 2 eps: nothing of the start has to remain.
 
-    Under several budgets, in the order of their eps, the first is attacked like that. Every further one starts
-    from the other θ's perturbation under that budget, changed by what was just found to have changed under the
-    budget before, in proportion to eps; the momentum is carried over.
+    Under several budgets, in the order of their eps, the first is attacked like that. Every further one
+    starts from the other θ's perturbation under that budget, changed by what was just found to have changed
+    under the budget before, in proportion to eps; the momentum is carried over.
 
     steps: gradients under a single budget. Of several, each gets half as many, the first the larger half
     """
@@ -70,7 +70,12 @@ class Warm:
         return [(self.steps + 1) // 2] + [max(1, self.steps // 2)] * (budgets - 1)
 
     def __call__(
-        self, losses: Losses, x: Tensor, starts: Sequence[Tensor], budgets: Sequence[Budget]
+        self,
+        losses: Losses,
+        x: Tensor,
+        starts: Sequence[Tensor],
+        budgets: Sequence[Budget],
+        balls: Sequence[tuple[Tensor, Tensor]] | None = None,
     ) -> list[Found]:
         """What the attack finds around the inputs x (B, …) under each budget, always inside it.
 
@@ -79,6 +84,7 @@ class Warm:
         losses: may be coarse, as in bfloat16; `settled` judges what was found by exact ones
         starts: perturbations (B, …) of another θ, one under each budget; they are projected
         budgets: of one norm, eps above 0 and growing
+        balls: `budget.ball(x)` under each budget, where they are known
         """
         if not all(small.eps < large.eps and small.norm == large.norm for small, large in pairwise(budgets)):
             told = ", ".join(map(str, budgets))
@@ -89,7 +95,7 @@ class Warm:
         counts = self.gradients(len(budgets))
         for place, (start, budget, count) in enumerate(zip(starts, budgets, counts, strict=True)):
             eps, reach = float(budget.eps), min(ACROSS, FURTHER * count) if place else ACROSS
-            ball = budget.ball(x)
+            ball = balls[place] if balls else budget.ball(x)
             moved = budget.project(x + start + eps * shift, x, ball)
             best, highest = moved, x.new_full((len(x),), -torch.inf)
             for t in range(count):
@@ -112,9 +118,8 @@ def settled(found: Found, x: Tensor, clean: Judged, judge: Judge) -> tuple[Tenso
     attack's own losses are off by. It costs a pass over the examples, and one over the few that lost.
     """
     losses, logits = judge(found.last, torch.arange(len(x), device=x.device))
-    keep = (
-        losses >= clean[0]
-    )  # not where NaN; where the loss is flat a perturbation is still worth handing on
+    # Not where it is NaN. Where the loss is flat a perturbation is still worth handing on.
+    keep = losses >= clean[0]
     inputs, losses, logits = (
         each(keep, one, other) for one, other in ((found.last, x), (losses, clean[0]), (logits, clean[1]))
     )

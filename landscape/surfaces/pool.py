@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -23,10 +23,12 @@ class Pool:
 
     What the work needs must be in memory before: a fork shares it. Workers ignore Ctrl-C, so that a cell in
     flight is finished, and end with this process.
+
+    private: a file of this process, which workers close: what it locks is free when this process has gone
     """
 
-    def __init__(self, work: Work, workers: int) -> None:
-        self.work, self.workers = work, workers
+    def __init__(self, work: Work, workers: int, private: IO[Any] | None = None) -> None:
+        self.work, self.workers, self.private = work, workers, private
         self.waiting: list[int] = []
         self.idle: list[Connection] = []
         self.busy: list[Connection] = []
@@ -42,7 +44,9 @@ class Pool:
         for _ in range(self.workers):
             ours, theirs = context.Pipe()
             ends.append(ours)
-            process = context.Process(target=_serve, args=(self.work, theirs, list(ends)), daemon=True)
+            process = context.Process(
+                target=_serve, args=(self.work, theirs, ends, self.private), daemon=True
+            )
             with warnings.catch_warnings():
                 # Of forks beside threads: ours only draw progress and hold no lock that a worker takes.
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -103,8 +107,10 @@ class Pool:
         return cell, found
 
 
-def _serve(work: Work, end: Connection, others: list[Connection]) -> None:
+def _serve(work: Work, end: Connection, others: list[Connection], private: IO[Any] | None) -> None:
     """A worker: cells come in, results go out, until the other end is closed."""
+    if private is not None:
+        private.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for other in others:  # else this process would keep them open when the first one has gone

@@ -159,13 +159,13 @@ class Scan:
         """Measure all cells that the journal does not hold."""
         self.root = root(self.point, self.lattice, self.sheets, book, state)
         cells = self._cells(state)
-        assert cells.inputs  # in memory before the workers fork
+        cells.ready()
         for cell, stored in book.cells.items():
             if cell >= 0:
                 self.table.take(cell, stored)
         if cells.attacked:
             self._without_lost_starts(cells)
-        with Interrupt() as interrupt, Pool(cells, self.workers) as pool:
+        with Interrupt() as interrupt, Pool(cells, self.workers, book.file) as pool:
             try:
                 for level in range(len(self.lattice.strides)):
                     members = self.lattice.members(level)

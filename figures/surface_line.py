@@ -3,4 +3,4 @@
 from shipped import draw
 
 if __name__ == "__main__":
-    draw("line", ("0.1",))
+    draw("surface_line", ("0.1",))
