@@ -34,10 +34,11 @@ check: $(VENV)/.installed
 figures: $(VENV)/.installed
 	set -e; for png in figures/*.png; do $(BIN)/python $${png%.png}.py; done
 
-# The tables of cost in the README, measured on this machine, beside PyHessian and scipy.
+# The tables of cost in the README, measured on this machine, beside PyHessian, scipy and other tools.
 bench: $(VENV)/.installed
 	$(BIN)/python analyses/curvature_cost.py
 	$(BIN)/python analyses/gradient_cost.py
+	$(BIN)/python analyses/surface_cost.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -74,10 +74,12 @@ class Network:
 
     def rest(self) -> dict[str, Tensor]:
         """What f depends on besides θ, by name: buffers such as running statistics, frozen parameters."""
+        told = self.module.state_dict(keep_vars=True)
+        own = {id(told[name]) for name in self.names}  # a tied one has a second name
         return {
             name: tensor
-            for name, tensor in self.module.state_dict(keep_vars=True).items()
-            if name not in self.names and tensor.is_floating_point()
+            for name, tensor in told.items()
+            if id(tensor) not in own and tensor.is_floating_point()
         }
 
     def check(self, x: Tensor, classes: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,13 +16,20 @@ from landscape.network import Network
 from landscape.objective import exact_arithmetic
 
 
-def recomputed(network: Network, parts: Sequence[Tensor], inputs: Iterable[Tensor]) -> dict[str, Tensor]:
+def recomputed(
+    network: Network,
+    parts: Sequence[Tensor],
+    inputs: Iterable[Tensor],
+    rest: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
     """The buffers `running_mean` and `running_var` (C,) by name, as `network(parts, x, buffers)` takes them.
 
     Of every BatchNorm and InstanceNorm that keeps them: the means over batches x (B, …) of a batch's own mean
     and unbiased variance, weighted by its size, while these layers normalise by the batch and all others are
     as in evaluation (torch.optim.swa_utils.update_bn, which weighs all batches alike). Nothing of the network
     changes; one without such layers costs no pass.
+
+    rest: other buffers and frozen parameters, by name, in place of the module's own
     """
     names = [
         name
@@ -38,7 +45,9 @@ def recomputed(network: Network, parts: Sequence[Tensor], inputs: Iterable[Tenso
     for layer in layers.values():
         layer.train()
         layer.register_forward_pre_hook(_weigh(seen))
-    given = dict(zip(network.names, parts, strict=True))
+    own = {f"{name}.{kind}" for name in names for kind in ("running_mean", "running_var")}
+    others = {name: tensor for name, tensor in (rest or {}).items() if name not in own}
+    given = {**dict(zip(network.names, parts, strict=True)), **others}
     with torch.no_grad(), exact_arithmetic():
         for x in inputs:
             try:

@@ -2,22 +2,23 @@
 
 import multiprocessing
 import signal
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
-from nets import CLASSES, Net, cnn, data, mlp, point, trained
+from nets import CLASSES, Net, cnn, data, frozen, mlp, point, tied, trained
 from torch import nn
 
 from landscape import eigsh, registry
 from landscape.attacks.linear import Linear
 from landscape.attacks.pgd import PGD
-from landscape.axes import Axis
+from landscape.axes import Axis, to_checkpoint
 from landscape.axes import axes as axes_of
 from landscape.budget import Budget
 from landscape.data import Data
 from landscape.datasets import source
-from landscape.errors import InputError
+from landscape.errors import InputError, LandscapeError
 from landscape.surfaces.scan import Scan, Settings
 
 EPS = [Budget(0), Budget("0.05"), Budget("0.1")]
@@ -37,6 +38,7 @@ def surfaces(p, x, y, budgets=EPS, workers=1, journal=None, resume=True, along=N
 
 def same(first, second, names=ARRAYS):
     for a, b in zip(first, second, strict=True):
+        assert a.passes == b.passes
         for name in names:
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
 
@@ -192,8 +194,15 @@ def test_the_order_of_the_cells_changes_no_bit(monkeypatch):
     x = np.linspace(-1, 1, 5)
     p = attacked()
     forwards = surfaces(p, x, x)
-    monkeypatch.setattr("landscape.surfaces.scan.sorted", lambda cells, reverse: sorted(cells), raising=False)
+    rng, drawn = np.random.default_rng(0), []
+
+    def by_lot(waiting):
+        drawn.append(int(rng.integers(len(waiting))))
+        return waiting.pop(drawn[-1])
+
+    monkeypatch.setattr("landscape.surfaces.scan._taken", by_lot)
     same(forwards, surfaces(p, x, x))
+    assert len(set(drawn)) > 2
 
 
 def test_a_smaller_batch_agrees_to_rounding():
@@ -266,7 +275,7 @@ def test_batchnorm_is_estimated_anew_in_each_cell_if_asked_for():
     assert anew.loss[1] == pytest.approx(loss.item(), rel=1e-10)
 
 
-def test_checked_cells_tell_the_gap_to_a_stronger_attack_and_weak_ones_are_attacked_further():
+def test_checked_cells_tell_the_gap_to_a_stronger_attack_and_weak_ones_are_attacked_further(monkeypatch):
     p = attacked(n=40)
     x = np.linspace(-1, 1, 9)
     weak = surfaces(p, x, x, EPS, steps_warm=1)[2]
@@ -274,9 +283,14 @@ def test_checked_cells_tell_the_gap_to_a_stronger_attack_and_weak_ones_are_attac
     for found in (weak, strong):
         checked = np.isfinite(found.gap)
         assert found.cells_checked == checked.sum()
-        assert checked.sum() - round(0.05 * 81) in (0, 1)  # θ's own cell is checked besides
+        assert round(0.05 * 81) - checked.sum() in (0, 1)  # θ's own cell is told apart
         assert (found.gap[checked] >= 0).all()
     assert strong.inner_gap <= weak.inner_gap + 1e-3
+    assert not weak.cells_redone
+    monkeypatch.setattr("landscape.surfaces.at.TOLERANCE", 1e-4)
+    further = surfaces(p, x, x, EPS, steps_warm=1)[2]
+    assert further.redone.any()
+    assert (further.loss[further.redone] > weak.loss[further.redone]).all()
 
 
 def test_half_precision_in_the_attack_changes_the_loss_by_less_than_a_per_cent():
@@ -413,7 +427,7 @@ def stop(stage, done, of):
 def test_other_directions_are_other_settings(tmp_path):
     p, x, journal = attacked(), np.linspace(-1, 1, 3), tmp_path / "s.journal"
     unfinished(p, x, journal)
-    with pytest.raises(InputError, match="weights and directions"):
+    with pytest.raises(InputError, match="directions = "):
         surfaces(p, x, x, journal=journal, along=axes(p, seed=7))
 
 
@@ -431,3 +445,106 @@ def test_two_scans_cannot_write_one_journal(tmp_path):
 
     p.objective.__dict__["watch"] = watch
     list(held.surfaces(tmp_path / "s.journal", resume=False))
+
+
+def test_another_model_or_other_statistics_are_other_settings(tmp_path):
+    x, journal = np.linspace(-1, 1, 3), tmp_path / "s.journal"
+    unfinished(attacked(), x, journal)
+    with pytest.raises(InputError, match="model = "):
+        surfaces(attacked(module=mlp(nn.ReLU)), x, x, journal=journal)
+    net, other = cnn(), cnn()
+    other[1].running_var.data *= 3
+    examples = data(20, 2, 6, 6)
+    unfinished(point(net, examples, attack=PGD(steps=3)), x, tmp_path / "t.journal")
+    with pytest.raises(InputError, match="weights = "):
+        surfaces(point(other, examples, attack=PGD(steps=3)), x, x, journal=tmp_path / "t.journal")
+
+
+def test_a_foreign_or_damaged_journal_is_left_alone(tmp_path):
+    journal, x = tmp_path / "s.journal", np.linspace(-1, 1, 3)
+    journal.write_text("my notes\n")
+    with pytest.raises(InputError, match="--fresh"):
+        surfaces(attacked(), x, x, journal=journal)
+    assert journal.read_text() == "my notes\n"
+
+
+def test_statistics_between_three_checkpoints_stay_within_theirs():
+    nets = [cnn() for _ in range(3)]
+    for net, var in zip(nets, (5.0, 0.5, 0.5), strict=True):
+        net[1].running_var.data[:] = var
+        net[5].bias.data += var
+    p, q, r = (point(net, data(10, 2, 6, 6)) for net in nets)
+    x = np.array([0.0, 0.5, 1.0])
+    (found,) = surfaces(p, x, x, [Budget(0)], along=[to_checkpoint(p, q), turned(to_checkpoint(p, r))])
+    assert np.isfinite(found.loss).all()
+    assert found.loss[0, 0] == p.value
+    assert found.loss[0, 2] == q.value
+
+
+def turned(axis):
+    """Another vector with the statistics of the same checkpoint: parallel axes span no plane."""
+    vector = axis.vector * torch.linspace(-1, 1, len(axis.vector), dtype=torch.float64)
+    return Axis("r", "checkpoint", vector, "1", rest=axis.rest)
+
+
+@pytest.mark.parametrize("make", [tied, frozen])
+@pytest.mark.parametrize("bn", ["frozen", "recompute"])
+def test_a_line_between_nets_with_tied_or_frozen_parameters_ends_at_its_checkpoints(make, bn):
+    first, second = make(), make()
+    trained(second, seed=4)
+    p, q = (point(net, data(12, 4)) for net in (first, second))
+    (found,) = surfaces(p, np.array([0.0, 0.5, 1.0]), None, [Budget(0)], along=[to_checkpoint(p, q)], bn=bn)
+    assert (found.loss[0], found.loss[2]) == (p.value, q.value)
+
+
+def test_refinement_measures_all_where_a_loss_is_not_finite_and_serves_lines_and_single_examples():
+    net = Net(lambda m, x: (x @ m.w).sqrt()[:, None].expand(-1, CLASSES) * 1.0, w=nn.Parameter(torch.ones(4)))
+    along = [Axis("v", "file", -torch.ones(4).double(), "1")]
+    (found,) = surfaces(
+        point(net, data(6, 4)), np.linspace(0, 2, 13), None, [Budget(0)], along=along, refine=0.5
+    )
+    assert found.done.all()
+    assert not found.interpolated.any()
+    x = np.linspace(-1, 1, 25)
+    (alone,) = surfaces(attacked(n=1), x, None, [Budget(0)], refine=0.05)
+    assert alone.interpolated.any()
+    assert np.isfinite(alone.loss).all()
+    assert np.isnan(alone.loss_stderr).all()
+    for size in (1, 2, 3, 5):
+        assert surfaces(attacked(), np.linspace(-1, 1, size), x[:size], [Budget(0)], refine=0.1)[0].done.all()
+
+
+@pytest.mark.slow
+def test_a_refined_scan_that_was_stopped_anywhere_ends_the_same(tmp_path):
+    p, x = attacked(), np.linspace(-1, 1, 13)
+    whole = surfaces(p, x, x, refine=0.01)
+    for stop_at in (30, 60, 100):
+        seen = []
+
+        def watch(stage, done, of, seen=seen, stop_at=stop_at):
+            seen.append(stage)
+            if seen.count("cells") == stop_at:
+                raise KeyError
+
+        p.objective.__dict__["watch"] = watch
+        journal = tmp_path / f"{stop_at}.journal"
+        with suppress(KeyError):
+            list(Scan(p, axes(p), x, x, EPS, Settings(refine=0.01), 1).surfaces(journal))
+        p.objective.__dict__["watch"] = lambda *_: None
+        same(whole, surfaces(p, x, x, refine=0.01, journal=journal), (*ARRAYS, "interpolated"))
+
+
+def test_a_worker_that_is_killed_is_told_in_a_line(tmp_path):
+    p, x = attacked(n=200), np.linspace(-1, 1, 15)
+
+    def watch(stage, done, of):
+        if stage == "cells" and done == 5:
+            for child in multiprocessing.active_children():
+                child.kill()
+                child.join()
+
+    p.objective.__dict__["watch"] = watch
+    with pytest.raises(LandscapeError, match="worker process was killed"):
+        surfaces(p, x, x, workers=2, journal=tmp_path / "s.journal")
+    p.objective.__dict__["watch"] = lambda *_: None
+    same(surfaces(p, x, x), surfaces(p, x, x, journal=tmp_path / "s.journal"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from landscape.errors import InputError
-from landscape.registry import register
+from landscape.registry import options, register
 from landscape.surfaces.surface import Surface
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from landscape.axes import Axis
     from landscape.objective import Point
-    from landscape.results import Run
     from landscape.surfaces.cells import Sheet
     from landscape.surfaces.scan import Settings
     from landscape.task import Task
@@ -73,15 +72,30 @@ def surface(
     resume: carry on with what the output's journal holds
     """
     from landscape.axes import axes
+    from landscape.surfaces.remembered import remembered
     from landscape.surfaces.scan import Settings
 
     if size < 1 or refine < 0 or steps_warm < 0 or workers < 0:
         raise InputError(
             f"size {size}, refine {refine}, steps-warm {steps_warm}, workers {workers}: none below 0"
         )
+    if (earlier := finished(task, resume)) is not None:
+        yield earlier
+        return
     widest = point.objective.but(budget=max(task.budgets, key=lambda b: b.eps)).at(point.theta)
     count = 1 if _1d else 2
-    found = axes(widest, directions, count, seed=seed, keep_biases=keep_biases, beside=task.beside)
+
+    def make() -> list[Axis]:
+        return axes(widest, directions, count, seed=seed, keep_biases=keep_biases, beside=task.beside)
+
+    of = {
+        "checkpoint": task.run.provenance["checkpoint"],
+        "data": task.run.provenance["data"]["sha256"],
+        "device": str(point.theta.device),
+        "asked for": [directions, count, seed, keep_biases, str(widest.objective.budget)],
+        "attack": repr(point.objective.attack),
+    }
+    found = remembered(_beside(task.output, "cells") if resume else None, of, make)
     if directions.startswith("pca:") and not trajectory:
         trajectory = directions.removeprefix("pca:")
     course = _course(point, found, trajectory, task) if trajectory else None
@@ -139,37 +153,62 @@ def scanned(
     told["settings"] = scan.depends
     told["bn"], told["steps_warm"] = settings.bn, settings.steps_warm
     told["notes"] = [*told["notes"], *doubts(found, point)]
+    journal = _beside(task.output, "journal")
     if save_directions:
         for name, axis in zip("xy", found, strict=False):
             task.run.arrays[f"directions/{name}"] = axis.vector.cpu().numpy()
     if course:
         told["trajectory"] = _with_losses(course, point, scan.sheets)
-    journal = task.output.with_name(f"{task.output.name}.journal") if task.output else None
-    if resume and journal is not None and not journal.exists():
-        earlier = _finished(task, scan.depends)
-        if earlier is not None:
-            note = f"{task.output} was complete already; --fresh measures it anew"
-            told.clear()
-            told |= {**earlier.provenance, "notes": [*earlier.provenance["notes"], note]}
-            task.run.complete = task.run.stored = True
-            yield earlier.results
-            return
     for surfaces in scan.surfaces(journal, resume):
         task.run.complete = all(s.done.all() for s in surfaces)  # before the journal goes
         yield surfaces
 
 
-def _finished(task: Task, depends: dict[str, Any]) -> Run | None:
-    """The run that the output holds already, under the same settings; InputError for other ones."""
+def _beside(output: Path | None, ending: str) -> Path | None:
+    """Where a scan keeps what it has not finished: s.h5.journal and the folder s.h5.cells beside s.h5."""
+    return None if output is None else output.with_name(f"{output.name}.{ending}")
+
+
+def finished(task: Task, resume: bool) -> list[Surface] | None:
+    """What the output holds already, if the same was asked for and it is complete.
+
+    InputError where something else was asked for.
+    """
     from landscape.results import kind_of, load
     from landscape.surfaces.journal import check_same
 
-    assert task.output is not None
-    if not task.output.is_file() or kind_of(task.output) != task.run.kind:
+    told = task.run.provenance
+    told["asked"] = _asked(task)
+    output, journal = task.output, _beside(task.output, "journal")
+    if not resume or output is None or journal is None or journal.exists() or not output.is_file():
         return None
-    earlier = load(task.output)
-    check_same(earlier.provenance.get("settings", {}), depends, str(task.output))
-    return earlier if earlier.complete else None
+    if kind_of(output) != task.run.kind:
+        return None
+    earlier = load(output)
+    check_same(earlier.provenance.get("asked", {}), told["asked"], str(output))
+    if not earlier.complete:
+        return None
+    note = f"{output} was complete already; --fresh measures it anew"
+    told.clear()
+    told |= {**earlier.provenance, "notes": [*earlier.provenance["notes"], note]}
+    task.run.complete = task.run.stored = True
+    return earlier.results
+
+
+def _asked(task: Task) -> dict[str, Any]:
+    """All that a result depends on, as it was asked for."""
+    told = task.run.provenance
+    given = options("analyzer", task.run.kind) | told["options"]
+    free = ("task", "workers", "resume", "seed")
+    return {
+        "eps": [str(budget) for budget in task.budgets],
+        "checkpoint": [each["sha256"] for each in told.get("checkpoints", [told["checkpoint"]])],
+        "model": told["checkpoint"]["model"],
+        "data": told["data"]["sha256"],
+        **{name: told[name] for name in ("attack", "seed", "dtype")},
+        **{name: value for name, value in given.items() if name not in free},
+        "versions": {name: told["versions"][name] for name in ("landscape", "torch")},
+    }
 
 
 def _spans(

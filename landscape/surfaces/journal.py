@@ -28,11 +28,12 @@ class Journal:
 
     path: of the journal
     settings: what the scan depends on, as JSON values. A journal with others is refused
+    known: what else is kept from the beginning on; that of a journal that is carried on takes its place
     resume: carry on with what there is; else begin anew
     """
 
-    def __init__(self, path: Path, settings: dict[str, Any], resume: bool) -> None:
-        self.path = path
+    def __init__(self, path: Path, settings: dict[str, Any], known: dict[str, Any], resume: bool) -> None:
+        self.path, self.known = path, known
         self.cells: dict[int, np.ndarray] = {}
         self.written = time.monotonic()
         settings = json.loads(json.dumps(settings))
@@ -47,17 +48,18 @@ class Journal:
             raise InputError(
                 f"{path} is in use: another run writes it; wait for it or give another -o"
             ) from error
-        known, size = self._read() if resume else (None, 0)
-        if known is not None:
-            try:
-                check_same(known, settings, str(path))
-            except InputError:
-                self.file.close()
-                raise
-        self.resumed = known is not None
-        self.file.truncate(size)
-        if known is None:
-            self._line(settings)
+        try:
+            header = self._read() if resume else None
+            if header is not None:
+                check_same(header["settings"], settings, str(path))
+                self.known = header["known"]
+            self.resumed = header is not None
+            if header is None:
+                self.file.truncate(0)
+                self._line({"settings": settings, "known": known})
+        except BaseException:
+            self.file.close()
+            raise
 
     def add(self, cell: int, values: np.ndarray) -> None:
         """Note that a cell is finished, with its values (float64, any shape)."""
@@ -66,11 +68,11 @@ class Journal:
         self._line([cell, list(values.shape), packed])
 
     def close(self, remove: bool = False) -> None:
+        if remove:
+            self.path.unlink(missing_ok=True)  # before the lock is free for another
         with suppress(OSError):
             os.fsync(self.file.fileno())
         self.file.close()
-        if remove:
-            self.path.unlink(missing_ok=True)
 
     def _line(self, told: Any) -> None:
         text = json.dumps(told).encode()
@@ -86,21 +88,27 @@ class Journal:
                 f"{self.path} could not be written: {error.strerror}; make room and run the command again"
             ) from error
 
-    def _read(self) -> tuple[Any, int]:
-        """The settings, None where there are none, and where the last whole line ends."""
-        settings, size = None, 0
-        for line in self.path.read_bytes().splitlines(keepends=True):
-            checksum, _, text = line.rstrip(b"\n").partition(b" ")
-            if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
-                break
-            told = json.loads(text)
-            if settings is None:
-                settings = told
-            else:
-                cell, shape, packed = told
+    def _read(self) -> dict[str, Any] | None:
+        """What the journal begins with, None where there is none; the cells of whole lines are taken over."""
+        text = self.path.read_bytes()
+        told = [_parsed(line) for line in text.splitlines()]
+        if text and not (told and isinstance(told[0], dict) and {"settings", "known"} <= set(told[0])):
+            raise InputError(
+                f"{self.path} is no journal, or its first line is damaged; give --fresh to begin anew"
+            )
+        for line in told[1:]:
+            if line is not None:
+                cell, shape, packed = line
                 self.cells[cell] = np.frombuffer(base64.b64decode(packed), dtype="<f8").reshape(shape)
-            size += len(line)
-        return settings, size
+        if text and not text.endswith(b"\n"):
+            self.file.write(b"\n")
+        return told[0] if told else None
+
+
+def _parsed(line: bytes) -> Any:
+    """What a line holds; None where a kill tore it, or bytes are damaged."""
+    checksum, _, text = line.partition(b" ")
+    return json.loads(text) if checksum == b"%08x" % zlib.crc32(text) else None
 
 
 def check_same(known: dict[str, Any], settings: dict[str, Any], path: str) -> None:

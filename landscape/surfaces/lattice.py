@@ -107,16 +107,18 @@ class Lattice:
     def rest(self, cell: int) -> dict[str, Tensor]:
         """What else of the network changes along an axis that leads to another checkpoint, by name.
 
-        Running statistics go the straight way as the weights do, but not beyond either end: a variance must
-        not become negative. A checkpoint has its own, bit for bit.
+        Running statistics go the straight way as the weights do, but not beyond the line or the triangle of
+        the checkpoints: a variance must not become negative. A checkpoint has its own, bit for bit.
         """
         place, found = self.at(cell), dict[str, Tensor]()
+        within = np.clip(place, 0.0, 1.0)
+        within /= max(1.0, within.sum())
         for k, axis in enumerate(self.axes):
             for name, (own, other) in axis.rest.items():
                 if place == tuple(float(axis_ == k) for axis_ in range(2)):
                     found[name] = other
                 else:
-                    step = min(1.0, max(0.0, place[k])) * (other.double() - own.double())
+                    step = float(within[k]) * (other.double() - own.double())
                     found[name] = (found.get(name, own).double() + step).to(own.dtype)
         return found
 

@@ -7,6 +7,7 @@ import signal
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing import util
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import IO, Any
@@ -54,6 +55,8 @@ class Pool:
             theirs.close()
             self.processes.append(process)
         self.idle = ends
+        # Also where nobody leaves the context: at its end the interpreter waits for its children.
+        util.Finalize(self, _close, args=(list(ends),), exitpriority=10)
         return self
 
     def __exit__(
@@ -82,7 +85,10 @@ class Pool:
             self.waiting.append(cell)
             return
         end = self.idle.pop()
-        end.send(cell)
+        try:
+            end.send(cell)
+        except OSError as error:
+            raise _killed() from error
         self.busy.append(end)
 
     def receive(self) -> tuple[int, Any]:
@@ -97,14 +103,23 @@ class Pool:
             cell, found, failure = end.recv()
         except (EOFError, OSError) as error:
             end.close()
-            raise LandscapeError(
-                "a worker process was killed, perhaps for want of memory; give fewer --workers and run the "
-                "same command again"
-            ) from error
+            raise _killed() from error
         self.idle.append(end)
         if failure is not None:
             raise failure
         return cell, found
+
+
+def _close(ends: list[Connection]) -> None:
+    for end in ends:
+        end.close()
+
+
+def _killed() -> LandscapeError:
+    return LandscapeError(
+        "a worker process was killed, perhaps for want of memory; give fewer --workers and run the same "
+        "command again"
+    )
 
 
 def _serve(work: Work, end: Connection, others: list[Connection], private: IO[Any] | None) -> None:

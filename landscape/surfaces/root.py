@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from landscape.errors import NumericalError
-from landscape.objective import Point, Watch
-from landscape.surfaces.cells import COLUMNS, WORK, Sheet
+from landscape.objective import GROUPS, Point, Watch
+from landscape.surfaces.cells import WORK, Sheet, values
 from landscape.surfaces.journal import Journal
 from landscape.surfaces.lattice import Lattice
 from landscape.surfaces.state import State
@@ -39,26 +40,33 @@ class Root:
 def root(point: Point, lattice: Lattice, sheets: list[Sheet], book: Journal, state: State) -> Root:
     """θ under each budget, from the journal as far as that goes."""
     o = point.objective
-    before = [o.work[name] for name in WORK]
-    points: dict[str, Point] = {}
+
+    def passes() -> np.ndarray:
+        return np.array([float(o.work[name]) for name in WORK])
+
+    began, points = passes(), dict[str, Point]()
     for place, sheet in enumerate(sheets):
         if (name := str(sheet.budget)) not in points:
             points[name] = o.but(budget=sheet.budget, watch=_at(o.watch, name.split()[0])).at(point.theta)
             if sheet.budget.eps:
-                _restore(points[name], f"root-{place}", state)
+                _restore(points[name], f"root-{place}", state, known=CENTRE in book.cells)
     every = [points[str(sheet.budget)] for sheet in sheets]
-    if CENTRE not in book.cells:
-        values = np.stack([_row(p) for p in every])
-        book.add(CENTRE, values.ravel())
-    if CURVATURES not in book.cells:
-        each = {name: _curvatures(p, lattice) for name, p in points.items()}
-        book.add(CURVATURES, np.stack([each[str(sheet.budget)] for sheet in sheets]).ravel())
-    work = np.array([o.work[n] - b for n, b in zip(WORK, before, strict=True)], float)
+
+    def note(place: int, make: Callable[[Point], np.ndarray], before: np.ndarray) -> None:
+        """Work out what the journal does not hold, and the passes that it takes."""
+        if place not in book.cells:
+            made = {name: make(p) for name, p in points.items()}
+            found = np.stack([made[str(sheet.budget)] for sheet in sheets])
+            book.add(place, np.concatenate([passes() - before, found.ravel()]))
+
+    note(CENTRE, _row, began)
+    note(CURVATURES, lambda p: _curvatures(p, lattice), passes())
+    told = [book.cells[place] for place in (CENTRE, CURVATURES)]
     return Root(
         every,
-        book.cells[CENTRE].reshape(len(sheets), -1),
-        book.cells[CURVATURES].reshape(len(sheets), -1, 2),
-        work,
+        told[0][len(WORK) :].reshape(len(sheets), -1),
+        told[1][len(WORK) :].reshape(len(sheets), -1, 2),
+        told[0][: len(WORK)] + told[1][: len(WORK)],
     )
 
 
@@ -66,9 +74,9 @@ def _at(watch: Watch, eps: str) -> Watch:
     return lambda stage, done, of: watch(f"θ at eps {eps}: {stage}", done, of)
 
 
-def _restore(point: Point, name: str, state: State) -> None:
-    """Give a point its perturbed data from an earlier run, or else keep it for a later one."""
-    kept = state.load(name)
+def _restore(point: Point, name: str, state: State, known: bool) -> None:
+    """Give a point its perturbed data from an earlier run that told its loss; or keep it for a later one."""
+    kept = state.load(name) if known else None
     if kept is not None:
         data = replace(point.objective.data, x=torch.from_numpy(kept).to(point.theta))
         point.__dict__["perturbed"] = data
@@ -82,11 +90,9 @@ def _row(point: Point) -> np.ndarray:
         raise NumericalError(f"the loss at θ is {point.value} at eps = {point.objective.budget}")
     if point.objective.budget.eps:
         point.objective.watch("inner gap", 0, 1)
-    each = point.losses.cpu().numpy()
-    groups = point.objective.data.groups(min(8, len(each)))
-    told = [point.value, point.value_stderr, point.accuracy, float((each == 0).mean()), *point.inner_gap, 0.0]
-    assert len(told) == len(COLUMNS)
-    return np.array([*told, *(each[rows.numpy()].mean() for rows in groups)])
+    data = point.objective.data
+    groups = [rows.numpy() for rows in data.groups(min(GROUPS, len(data)))]
+    return values(point.losses, point.logits, data.y, groups, *point.inner_gap, 0.0)
 
 
 def _curvatures(point: Point, lattice: Lattice) -> np.ndarray:

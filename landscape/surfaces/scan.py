@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,20 +14,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape._version import __version__
 from landscape.attacks.pgd import PGD
 from landscape.attacks.warm import Warm
 from landscape.axes import Axis
 from landscape.budget import Budget
 from landscape.errors import LandscapeError
 from landscape.objective import GROUPS, Point, silence
-from landscape.surfaces.cells import COLUMNS, Cells, Quick, sheets
+from landscape.surfaces.cells import COLUMNS, Cells, sheets
 from landscape.surfaces.interrupt import Interrupt
 from landscape.surfaces.journal import Journal
 from landscape.surfaces.lattice import ROOT, Lattice
 from landscape.surfaces.pool import Pool
+from landscape.surfaces.quick import Quick, Tuned, tuned
 from landscape.surfaces.refine import sample
 from landscape.surfaces.root import root
-from landscape.surfaces.state import State
+from landscape.surfaces.state import AXES, State
 from landscape.surfaces.surface import Surface
 from landscape.surfaces.table import Table
 
@@ -103,12 +105,12 @@ class Scan:
         workers: int,
     ) -> None:
         o = point.objective
-        strides = NESTED if settings.refine and y is not None else (1,)
+        strides = NESTED if settings.refine else (1,)
         self.point, self.settings = point, settings
         self.lattice = Lattice(point.theta, axes, x, np.zeros(1) if y is None else y, strides)
         self.sheets = sheets(budgets, settings.adversary)
         self.workers = workers if point.theta.device.type == "cpu" else 1
-        self.quick = Quick(o.network, o.data.inputs(slice(0, 32), point.theta)[0], settings.attack_dtype)
+        self.tuned = tuned(o, any(s.adversary == "reattack" for s in self.sheets), settings.attack_dtype)
         sizes = np.array([len(rows) for rows in o.data.groups(min(GROUPS, len(o.data)))])
         self.table = Table(self.lattice, self.sheets, sizes, line=y is None)
         self.children: dict[int, list[int]] = {}
@@ -120,21 +122,31 @@ class Scan:
     def depends(self) -> dict[str, Any]:
         """All that the values depend on; a resumed scan must have the same."""
         o, lattice = self.point.objective, self.lattice
-        digest = hashlib.sha256(lattice.theta.cpu().numpy().tobytes())
-        for axis in lattice.axes:
-            digest.update(axis.vector.cpu().numpy().tobytes())
-        return {
+        network = o.network
+        told = {
             "eps": [str(sheet.budget) for sheet in self.sheets],
             "x": lattice.x.tolist(),
             "y": None if self.table.line else lattice.y.tolist(),
-            **vars(self.settings),
-            "attack": repr(o.attack),
             "data": o.data.sha256,
-            "weights and directions": digest.hexdigest(),
-            "batch size": o.batch_size,
-            "precision": f"{lattice.theta.dtype}, {self.quick.dtype} in attacks",
-            "torch": str(torch.__version__),
+            "model": f"{type(network.module).__qualname__} {_digest([repr(network.module).encode()])}",
+            "weights": _digest(map(_bytes, [lattice.theta, *network.rest().values()])),
+            "directions": _digest(map(_bytes, self._axes())),
+            "loss": getattr(o.loss, "__qualname__", repr(o.loss)),
+            "precision": f"{lattice.theta.dtype} on {lattice.theta.device.type}",
+            "versions": f"landscape {__version__}, torch {torch.__version__}",
+            "bn": self.settings.bn,
+            "refine": self.settings.refine,
         }
+        if any(sheet.budget.eps for sheet in self.sheets):
+            told |= {"attack": repr(o.attack), **vars(self.settings)}
+        return told
+
+    def _axes(self) -> Iterator[Tensor]:
+        for axis in self.lattice.axes:
+            yield axis.vector
+            if axis.end is not None:
+                yield axis.end
+            yield from (other for _, other in axis.rest.values())
 
     def surfaces(self, journal: Path | None = None, resume: bool = True) -> Iterator[list[Surface]]:
         """The surfaces, one for each sheet, as far as they are: every minute, and at the end.
@@ -143,11 +155,14 @@ class Scan:
         """
         with tempfile.TemporaryDirectory(prefix="landscape-") as temporary:
             folder = Path(temporary) if journal is None else journal.with_suffix(".cells")
-            book = Journal(journal or Path(temporary) / "journal", self.depends, resume)
+            # What was tuned before stays so: other passes would round otherwise.
+            known = {"tuned": vars(self.tuned)}
+            book = Journal(journal or Path(temporary) / "journal", self.depends, known, resume)
             state = State(folder)
             try:
+                self.tuned = Tuned(**book.known["tuned"])
                 if not book.resumed and journal is not None:
-                    state.clear()
+                    state.clear(but=AXES)
                 folder.mkdir(exist_ok=True)
                 yield from self._all(book, state)
             finally:
@@ -169,10 +184,12 @@ class Scan:
             try:
                 for level in range(len(self.lattice.strides)):
                     members = self.lattice.members(level)
+                    if not len(members):
+                        continue
                     if level:
                         some = sample(members, self.settings.seed)
                         yield from self._measure(some, cells, pool, book, interrupt)
-                        if self._predicted(level - 1, some):
+                        if self.table.predicted(level - 1, some, self.settings.refine):
                             self.table.fill(level - 1)
                             break
                     yield from self._measure(members, cells, pool, book, interrupt)
@@ -194,11 +211,10 @@ class Scan:
             parent = int(self.lattice.parents[cell])
             return not cells.attacked or parent == ROOT or bool(self.table.done[parent])
 
-        # The last is taken first: a branch is followed to its end, so that few adversaries are kept.
         waiting = [cell for cell in sorted(left, reverse=True) if ready(cell)]
         while left and not (interrupt.noted and not pool.running):
             while waiting and pool.free and not interrupt.noted:
-                pool.submit(waiting.pop())
+                pool.submit(_taken(waiting))
             cell, (values, work) = pool.receive()
             stored = np.concatenate([work, values.ravel()])
             book.add(cell, stored)
@@ -213,15 +229,6 @@ class Scan:
                 yield self.found()
         if interrupt.noted:
             raise KeyboardInterrupt
-
-    def _predicted(self, level: int, some: np.ndarray) -> bool:
-        """Whether a spline through a level predicts some cells of the next within the tolerance."""
-        losses = self.table.values[..., COLUMNS.index("loss")]
-        told = self.table.interpolate(level, some)[..., COLUMNS.index("loss")]
-        self.table.spline_error = np.sqrt(((told - losses[:, some]) ** 2).mean(axis=1))
-        known = losses[:, self.table.done]
-        ranges = known.max(axis=1) - known.min(axis=1)
-        return bool((self.table.spline_error <= self.settings.refine * ranges).all())
 
     def _drop_unneeded(self, cell: int, cells: Cells) -> None:
         """Forget the adversaries that nobody starts from any more."""
@@ -252,20 +259,47 @@ class Scan:
         checked = rng.choice(len(self.lattice), count, replace=False)
         centre = self.lattice.centre()
         return Cells(
-            objective=o.but(watch=silence),
+            objective=o.but(watch=silence, batch_size=self.tuned.batch),
             lattice=self.lattice,
             sheets=self.sheets,
             root={str(p.objective.budget): p.perturbed.x for p in self.root.points if p.objective.budget.eps},
             # A PGD of the user's is carried on from a neighbour's end; other attacks have no such start.
             warm=Warm(steps=settings.steps_warm) if settings.steps_warm and type(attack) is PGD else None,
-            quick=self.quick,
+            quick=Quick(o.network, self.tuned.half),
             checked=frozenset(checked.tolist()),
             keep=frozenset(self.lattice.parents.tolist()),
             state=state,
             bn=settings.bn,
-            known={} if centre is None or settings.bn == "recompute" else {centre: self.root.values},
+            known={} if centre is None or settings.bn == "recompute" else {centre: self._own_cell()},
         )
+
+    def _own_cell(self) -> np.ndarray:
+        """The values of θ as a cell: its gap is told apart, for its reference was a stronger one."""
+        found = self.root.values.copy()
+        for row, sheet in enumerate(self.sheets):
+            if sheet.budget.eps:
+                found[row, [COLUMNS.index("gap"), COLUMNS.index("gap_stderr")]] = np.nan
+        return found
 
     def found(self) -> list[Surface]:
         """The surfaces as far as they are."""
         return self.table.surfaces(self.root, time.perf_counter() - self.began)
+
+
+def _taken(waiting: list[int]) -> int:
+    """The next of the cells that are ready: the last, so that a branch is followed to its end.
+
+    Few adversaries are then kept; what the cells yield does not depend on it.
+    """
+    return waiting.pop()
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().numpy().tobytes()

@@ -12,6 +12,9 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 
+AXES = "axes"
+"""The name of the vectors of the axes, which take long to find."""
+
 
 def _checksum(array: np.ndarray) -> bytes:
     return b"%08x" % zlib.crc32(np.ascontiguousarray(array).data)
@@ -50,8 +53,13 @@ class State:
     def drop(self, name: int | str) -> None:
         self._path(name).unlink(missing_ok=True)
 
-    def clear(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def clear(self, but: str | None = None) -> None:
+        """Remove the folder; or all in it but files of one name."""
+        if but is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        for path in self.folder.glob("*") if but else ():
+            if path.stem != but:
+                path.unlink(missing_ok=True)
 
     def _path(self, name: int | str) -> Path:
         return self.folder / f"{name}.npy"

@@ -28,11 +28,11 @@ class Table:
         self.done = np.zeros(len(lattice), bool)
         self.interpolated = np.zeros(len(lattice), bool)
         self.spline_error = np.full(len(sheets), np.nan)
-        self.work = np.zeros(len(WORK))
+        self.work = np.zeros((len(lattice), len(WORK)))
 
     def take(self, cell: int, stored: np.ndarray) -> None:
         """The passes and values of a finished cell, as the journal has them."""
-        self.work += stored[: len(WORK)]
+        self.work[cell] = stored[: len(WORK)]
         self.values[:, cell] = stored[len(WORK) :].reshape(len(self.sheets), self.columns)
         self.done[cell] = True
 
@@ -43,10 +43,30 @@ class Table:
         smooth = [*SMOOTH, *range(len(COLUMNS), self.columns)]
         shape = (len(self.sheets), len(rows), len(columns), len(smooth))
         there = self.values[:, known][:, :, smooth].reshape(shape)
+        finite = np.isfinite(there).all(axis=(1, 2), keepdims=True)  # no error is known of one example
+        there = np.where(finite, there, 0.0)
         whole = spline(self.lattice.y[rows], self.lattice.x[columns], there, self.lattice.y, self.lattice.x)
         found = np.full((len(self.sheets), len(cells), self.columns), np.nan)
+        whole = np.where(finite, whole, np.nan)
         found[:, :, smooth] = whole.reshape(len(self.sheets), len(self.lattice), len(smooth))[:, cells]
+        for name, most in (("loss_stderr", np.inf), ("accuracy", 1.0), ("zero_loss", 1.0)):
+            place = COLUMNS.index(name)
+            found[:, :, place] = found[:, :, place].clip(0.0, most)  # where a spline overshoots
         return found
+
+    def predicted(self, level: int, some: np.ndarray, tolerance: float) -> bool:
+        """Whether a spline through a level predicts some cells of the next, by root mean square.
+
+        tolerance: share of the range of the losses in these cells; never where one of them is not finite
+        """
+        losses = self.values[..., COLUMNS.index("loss")]
+        seen = np.concatenate([*(self.lattice.members(k) for k in range(level + 1)), some])
+        if not np.isfinite(losses[:, seen]).all():
+            return False
+        told = self.interpolate(level, some)[..., COLUMNS.index("loss")]
+        self.spline_error = np.sqrt(((told - losses[:, some]) ** 2).mean(axis=1))
+        ranges = np.ptp(losses[:, seen], axis=1)
+        return bool((self.spline_error <= tolerance * ranges).all())
 
     def fill(self, level: int) -> None:
         """Interpolate every cell that is not measured from those of a level."""
@@ -71,7 +91,7 @@ class Table:
         budget = sheet.budget
         x, y = self.lattice.x, None if self.line else self.lattice.y
         n = len(point.objective.data)
-        passes = {name: float(w / n) for name, w in zip(WORK, self.work + root.work, strict=True)}
+        passes = {name: float(w / n) for name, w in zip(WORK, self.work.sum(axis=0) + root.work, strict=True)}
         return Surface(
             eps=float(budget.eps),
             budget=str(budget).split()[0],

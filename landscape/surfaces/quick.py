@@ -1,0 +1,106 @@
+"""What is fastest here: the network in half precision for an attack's gradients, and examples in one pass."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from landscape.attacks.base import ascent
+from landscape.data import CHUNK
+from landscape.network import Network
+from landscape.objective import Objective
+
+CLOSE = 0.02
+"""Of the range of the outputs, by which half precision may change them."""
+WORTH = 0.9
+"""Share of the time that another way must take to be worth it: so timings do not decide by their noise."""
+SHORT = 5e-3
+"""Seconds of a pass below which nothing is timed."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """How cells are evaluated; results agree to rounding, those of an attack to 0.01 % on average.
+
+    batch: examples in one pass, as many as the cache holds
+    half: whether attacks see the network in bfloat16
+    """
+
+    batch: int
+    half: bool
+
+
+class Quick:
+    """The network as an attack sees it, in bfloat16 or its own precision; told losses never come from it."""
+
+    def __init__(self, network: Network, half: bool) -> None:
+        self.network, self.half = network, half
+        self.module = copy.deepcopy(network.module).to(torch.bfloat16) if half else None
+
+    def parts(self, parts: list[Tensor]) -> list[Tensor]:
+        return [part.to(torch.bfloat16) for part in parts] if self.half else parts
+
+    def __call__(self, parts: list[Tensor], x: Tensor, buffers: dict[str, Tensor]) -> Tensor:
+        """The logits (B, C), in the network's own type."""
+        if self.module is None:
+            return self.network(parts, x, buffers)
+        named = dict(zip(self.network.names, parts, strict=True))
+        low = {name: b.bfloat16() if b.is_floating_point() else b for name, b in buffers.items()}
+        return functional_call(self.module, {**named, **low}, (x.bfloat16(),)).to(x.dtype)
+
+
+def tuned(o: Objective, attacked: bool, wanted: Literal["auto", "bfloat16", "full"]) -> Tuned:
+    """What a few timings say, on one thread, of a pass over some examples: an attack's gradient or none."""
+    able = o.network.theta.dtype == torch.float32 and o.network.theta.device.type == "cpu"
+    fast = able and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    x, y = o.data.inputs(slice(0, CHUNK), o.network.theta)
+    half = attacked and wanted != "full" and (fast or wanted == "bfloat16") and _bears_half(o.network, x)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        first = _seconds(o, x, y, CHUNK, attacked, half)
+        if first < SHORT or not able:
+            return Tuned(min(CHUNK, o.batch_size), half)
+        if half and wanted == "auto" and first > WORTH * (full := _seconds(o, x, y, CHUNK, attacked, False)):
+            half, first = False, full
+        times = {CHUNK: WORTH * first} | {b: _seconds(o, x, y, b, attacked, half) for b in (64, 32)}
+    finally:
+        torch.set_num_threads(threads)
+    return Tuned(min(min(times, key=times.__getitem__), o.batch_size), half)
+
+
+def _seconds(o: Objective, x: Tensor, y: Tensor, batch: int, attacked: bool, half: bool) -> float:
+    """Of a pass over x, the better of two after a first one."""
+    quick = Quick(o.network, half)
+    parts = quick.parts(o.network.parts(o.network.theta))
+    taken = []
+    for _ in range(3):
+        began = time.perf_counter()
+        for rows in (slice(first, first + batch) for first in range(0, len(x), batch)):
+            if attacked:
+                labels = y[rows]
+                ascent(lambda moved: o.loss(quick(parts, moved, {}), labels), x[rows])  # noqa: B023
+            else:
+                with torch.no_grad():
+                    quick(parts, x[rows], {})
+        taken.append(time.perf_counter() - began)
+        if taken[-1] > 1.0:  # a large net: the first is good enough
+            break
+    return min(taken[1:] or taken)
+
+
+def _bears_half(network: Network, x: Tensor) -> bool:
+    """Whether its outputs in half precision are close to its own."""
+    quick, parts = Quick(network, True), network.parts(network.theta)
+    try:
+        with torch.no_grad():
+            exact, here = network(parts, x[:32]), quick(quick.parts(parts), x[:32], {})
+        return bool((here - exact).abs().max() <= CLOSE * (exact.max() - exact.min()))
+    except Exception:  # code of the user's own that makes float32 tensors of its own
+        return False
