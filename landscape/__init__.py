@@ -27,7 +27,7 @@ _HOMES = {
     "trajectory": "analyzers.trajectory",
     "axes": "axes",
     "surface": "surfaces.scan",
-    "Settings": "surfaces.scan",
+    "Settings": "surfaces.settings",
     "measure": "runs",
     "subject": "subjects",
     "load": "results",

@@ -12,13 +12,16 @@ import typing
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from landscape import registry
 from landscape._version import __version__
 from landscape.errors import InputError, LandscapeError
+
+if TYPE_CHECKING:
+    from landscape.results import Run
 
 INTERRUPTED = 130
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -168,7 +171,9 @@ BUDGET_OPTIONS = [
 ]
 OUTPUT_OPTIONS = [
     click.option("-o", "--output", metavar="FILE.h5", help="write the results and how they came about"),
-    click.option("--figure", metavar="FIG.pdf", help="draw the results: .pdf, .png or .svg"),
+    click.option(
+        "--figure", metavar="FIG.pdf", help="draw the results: .pdf, .png or .svg; .html of surfaces, to turn"
+    ),
     click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout, and nothing else there"),
     click.option("--quiet", is_flag=True, help="no progress"),
 ]
@@ -216,9 +221,7 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
 
         wanted = budgets(eps, norm)  # before torch takes its seconds to import
         if figure:
-            from landscape import plot as drawing
-
-            drawing.check_format(figure)
+            _check_figure(figure, name, flat=name == "line" or given.get("_1d", False))
             if given["output"] and Path(figure).resolve() == Path(given["output"]).resolve():
                 raise InputError(f"{figure} would be both the results and their figure; give two names")
         from landscape import runs
@@ -237,7 +240,7 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
 
         def draw() -> None:
             if figure and found.results:
-                drawing.save(drawing.figure([found]), figure)
+                _write_figure([found], figure)
                 if not as_json:
                     print(f"wrote {figure}")
 
@@ -255,6 +258,35 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
 
     prose = re.split(r"\n\s*\n(?=\w+: )", text)[0]
     return click.command(name, help=prose, context_settings=CONTEXT)(command)
+
+
+def _check_figure(path: str, kind: str, *, flat: bool) -> None:
+    """InputError, before any work is done, where a run of this kind cannot be drawn as this file.
+
+    flat: it lies on a line
+    """
+    from landscape import plot as drawing
+    from landscape.plot import interactive
+
+    if kind not in drawing.SURFACES or not interactive.is_view(path):
+        drawing.check_format(path)
+    elif flat:
+        raise InputError(f"{path}: an .html view is of planes, and a line is none; write .pdf, .png or .svg")
+    else:
+        interactive.check_interactive()
+
+
+def _write_figure(
+    runs: list[Run], path: str, *, style: str | None = None, error: bool = False, cap: float | None = None
+) -> None:
+    """Draw runs as a page to turn where the path ends in .html, else as a figure."""
+    from landscape import plot as drawing
+    from landscape.plot import interactive
+
+    if interactive.is_view(path):
+        interactive.save_interactive(runs, path, cap=cap)
+    else:
+        drawing.save(drawing.figure(runs, style=style, error=error, cap=cap), path)
 
 
 def _option(parameter: inspect.Parameter, told: dict[str, str], names: dict[str, Any]) -> Callable:
@@ -392,15 +424,13 @@ def plot(files: tuple[str, ...], output: str, style: str | None, error: bool, ca
     from landscape.plot import interactive
     from landscape.results import load
 
-    if Path(output).suffix.lower() == interactive.ENDING:
+    if interactive.is_view(output):
         if style or error:
             raise InputError(f"{output}: an .html view takes no --style and no --error; leave them out")
         interactive.check_interactive()
-        interactive.save_interactive([load(file) for file in files], output, cap=cap)
     else:
         drawing.check_format(output)
-        runs = [load(file) for file in files]
-        drawing.save(drawing.figure(runs, style=style, error=error, cap=cap), output)
+    _write_figure([load(file) for file in files], output, style=style, error=error, cap=cap)
     print(f"wrote {output}")
 
 

@@ -104,7 +104,8 @@ def measure(
     if not least <= len(paths) <= (most or len(paths)):
         range_ = f"{least} or more" if most is None else f"{least} to {most}"
         allowed = "one" if most == 1 else f"{least}" if least == most else range_
-        raise InputError(f"{len(paths)} checkpoints were given; {analyzer} takes {allowed}")
+        came = "1 checkpoint was" if len(paths) == 1 else f"{len(paths)} checkpoints were"
+        raise InputError(f"{came} given; {analyzer} takes {allowed}")
     inner = registry.make("attack", attack, seed=seed)
     found = subject(
         paths[0],

@@ -146,6 +146,47 @@ def test_the_command_draws_figures_and_pages_and_says_what_it_cannot(tmp_path, m
         assert (code, words in said, said.count("\n")) == (2, True, 1)
 
 
+def test_theta_is_no_mark_beside_a_plane_that_does_not_hold_it(figures, tmp_path):
+    for low in (0.25, 0.0):
+        x = np.linspace(low, 1, 3)
+        save_interactive([a_run(made(x, G, lambda x, y: 1 + x**2 + y**2))], tmp_path / "a.html")
+    assert [[trace.type for trace in figure.data] for figure in figures] == [
+        ["surface"],
+        ["surface", "scatter3d"],
+    ]
+
+
+def test_a_page_drawn_by_the_run_is_the_one_drawn_of_its_file(run, place):
+    pytest.importorskip("plotly")
+    words = "surface {place}/a.pt --eps 0,0.05 --size 3 --workers 1 --quiet -o {place}/s.h5"
+    code, out, err = run(f"{words} --figure {{place}}/a.HTML")
+    assert (code, err, out.splitlines()[-1]) == (0, "", f"wrote {place}/a.HTML")
+    assert command(["plot", f"{place}/s.h5", "-o", f"{place}/b.html"]) == 0
+    assert (place / "a.HTML").read_bytes() == (place / "b.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("line {place}/a.pt {place}/b.pt", "an .html view is of planes, and a line is none"),
+        ("surface {place}/a.pt --1d", "an .html view is of planes, and a line is none"),
+        ("sharpness {place}/a.pt", "a figure is written as .pdf, .png, .svg"),
+    ],
+)
+def test_a_page_of_what_is_no_plane_is_refused_before_any_work(words, why, run, place):
+    before = sorted(place.iterdir())
+    code, out, err = run(f"{words} -o {{place}}/s.h5 --figure {{place}}/a.html")
+    assert (code, out, err.count("\n"), why in err) == (2, "", 1, True)
+    assert sorted(place.iterdir()) == before
+
+
+def test_a_run_whose_page_needs_plotly_is_refused_before_any_work(run, place, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    code, out, err = run("surface {place}/a.pt -o {place}/s.h5 --figure {place}/a.html")
+    assert (code, out, "pip install 'landscape[interactive]'" in err) == (2, "", True)
+    assert not (place / "s.h5").exists()
+
+
 WATCH = """
 <script>
 window.addEventListener("load", async () => {

@@ -203,6 +203,29 @@ def test_theta_is_marked_at_the_origin(style):
         assert (star.get_marker(), list(x), list(y)) == ("*", [0], [0])
 
 
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(
+    ("x", "y", "there"),
+    [
+        ((0, 1), (0.5, 0.5), False),
+        ((0.25, 1), (-1, 1), False),
+        ((0, 1), (-1, 0), True),
+        ((0, 1), (0, 0), True),
+    ],
+)
+def test_theta_is_marked_whole_and_in_the_title_where_the_grid_holds_it_only(style, x, y, there):
+    (x, y) = (np.linspace(*ends, 3 if ends[0] < ends[1] else 1) for ends in (x, y))
+    run = a_run(made(x, y, lambda x, y: 1 + x**2 + y**2), trajectory=a_trajectory())
+    figure = plot.figure([run], style=style)
+    (axes,) = panels(figure)
+    stars = by_gid(axes, "theta")
+    assert len(stars) == there
+    assert all(not star.get_clip_on() for star in stars if style != "surface")
+    assert ("☆" in axes.get_title(loc="left")) is there
+    if style != "surface":
+        assert ("from the star" in figure.get_supxlabel().replace("\n", " ")) is there
+
+
 # Geometry
 
 
@@ -229,6 +252,46 @@ def test_lengths_that_differ_too_much_are_not_drawn_to_scale_and_it_says_so():
     figure = plot.figure([run])
     said = figure.get_supxlabel()
     assert re.fullmatch(r"Axes not to one scale: .* = 0.041 .*, at 73°.", said)
+
+
+def test_axes_not_to_one_scale_whose_norms_are_equal_are_said_to_be_no_more_than_that():
+    u, long = a_direction(norm=1.0), np.linspace(-10, 10, 21)
+    figure = plot.figure([a_run(made(G, long, bowl(0)), x=u, y=u)])
+    assert figure.get_supxlabel() == "Axes not to one scale."
+
+
+@pytest.mark.parametrize(
+    ("cosine", "lengths", "said"),
+    [
+        (0.97, (8.0, 8.0), "Axes meet at 14°, drawn at right angles."),
+        (-0.97, (8.0, 8.0), "Axes meet at 166°, drawn at right angles."),
+        (
+            0.97,
+            (8.0, 4.0),
+            r"Axes not to one scale: $\|v\|$ = 0.5 $\|u\|$. Axes meet at 14°, drawn at right angles.",
+        ),
+        (0.9, (8.0, 8.0), "Directions at their true angle of 26°."),
+    ],
+)
+@pytest.mark.parametrize("style", ["contour", "heat"])
+def test_a_plane_that_would_be_a_sliver_is_a_square_that_tells_the_angle(style, cosine, lengths, said):
+    u, v = (
+        a_direction("checkpoint", f"runs/{n}.pt", length) for n, length in zip("bc", lengths, strict=True)
+    )
+    figure = plot.figure([a_run(made(G, G, bowl(0)), x=u, y=v, cosine=cosine)], style=style)
+    assert figure.get_supxlabel().replace("\n", " ") == said
+    (axes,), (bar,) = panels(figure), bars(figure)
+    figure.draw_without_rendering()
+    if abs(cosine) <= 0.9:
+        return
+    origin, along, up = axes.transData.transform([(0, 0), (1, 0), (0, 1)])
+    assert up - origin == pytest.approx([0, along[0] - origin[0]])
+    assert along[1] == pytest.approx(origin[1])
+    room = axes.get_window_extent()
+    assert room.width == pytest.approx(room.height)
+    assert room.height > 1.5 * figure.dpi
+    assert bar.get_window_extent().height == pytest.approx(room.height, rel=0.02)
+    assert not axes.xaxis.label.get_window_extent().overlaps(axes.yaxis.label.get_window_extent())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from landscape.budget import Budget
 from landscape.data import Data
 from landscape.datasets import source
 from landscape.errors import InputError, LandscapeError
-from landscape.surfaces.scan import Scan, Settings
+from landscape.surfaces.scan import Scan, surface
+from landscape.surfaces.settings import Settings
 
 EPS = [Budget(0), Budget("0.05"), Budget("0.1")]
 ARRAYS = ("loss", "loss_stderr", "accuracy", "zero_loss", "groups", "gap", "gap_stderr", "redone", "done")
@@ -548,3 +549,35 @@ def test_a_worker_that_is_killed_is_told_in_a_line(tmp_path):
         surfaces(p, x, x, workers=2, journal=tmp_path / "s.journal")
     p.objective.__dict__["watch"] = lambda *_: None
     same(surfaces(p, x, x), surfaces(p, x, x, journal=tmp_path / "s.journal"))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"adversary": "foo"}, "reattack, frozen, both"),
+        ({"bn": "none"}, "frozen, recompute"),
+        ({"refine": -1.0}, "from 0"),
+        ({"refine": float("nan")}, "from 0"),
+        ({"steps_warm": -1}, "1 or more"),
+        ({"x": [1.0, 0.0]}, "ascend"),
+        ({"x": []}, "ascend"),
+        ({"x": [0.0, np.nan]}, "ascend"),
+        ({"budgets": []}, "at least one"),
+        ({"u": np.zeros(43)}, "length 0"),
+        ({"u": np.full(43, np.nan)}, "length nan"),
+    ],
+)
+def test_what_makes_no_surface_is_refused(change, told):
+    given = {"u": np.ones(43), "x": [0.0, 1.0], "budgets": None} | change
+    names = ("adversary", "bn", "refine", "steps_warm")
+    u, chosen = given.pop("u"), {name: given.pop(name) for name in names if name in given}
+    with pytest.raises(InputError, match=told):
+        surface(attacked(), u, settings=Settings(**chosen), **given)
+
+
+def test_the_centre_of_a_surface_with_statistics_of_its_own_is_that_surfaces_centre():
+    p = point(cnn(), data(30, 2, 6, 6), attack=PGD(steps=3))
+    x = np.array([-1.0, 0.0, 1.0])
+    for found in surfaces(p, x, None, EPS[:2], bn="recompute"):
+        assert found.centre_loss == found.loss[1] != p.objective.under(Budget(found.budget)).at(p.theta).value
+        assert np.isnan(found.numbers.get("hessian_x", np.nan))

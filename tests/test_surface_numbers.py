@@ -505,3 +505,16 @@ def test_of_a_line_between_checkpoints_only_losses_that_are_not_finite_are_told(
 def test_nothing_finite_is_nothing_more_to_say():
     assert len(told(np.full((5, 5), np.nan), centre=1.0)) == 1
     assert told(np.full((5, 5), np.nan), centre=1.0, done=np.zeros((5, 5), bool)) == []
+
+
+def test_what_the_attack_may_make_is_told_of_as_such():
+    x, sizes = np.linspace(-1, 1, 5), np.array([2, 2])
+    loss = 1 + 0.2 * (x - 0.5) ** 2
+    told = {"done": np.ones(5, bool), "centre_loss": loss[2]}
+    groups = np.stack([loss, loss], axis=1)
+    surely = remarks(x, None, loss, groups, sizes, gap=0.01, **told)
+    doubtful = remarks(x, None, loss, groups, sizes, gap=0.1, **told)
+    assert any("not the lowest" in remark for remark in surely)
+    assert not any("falls short" in remark for remark in surely)
+    assert any("falls short by 0.1" in remark for remark in doubtful)
+    assert not any("not the lowest" in remark for remark in doubtful)

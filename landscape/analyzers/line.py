@@ -45,12 +45,13 @@ def line(
     workers: processes, each with one thread  [0: as many as torch has threads]
     resume: carry on with what the output's journal holds
     """
-    from landscape.analyzers.surface import finished, scanned
+    from landscape.analyzers.surface import check_counts, finished, scanned
     from landscape.axes import to_checkpoint
     from landscape.surfaces.lattice import between, coordinates
-    from landscape.surfaces.scan import Settings
+    from landscape.surfaces.settings import Settings
 
-    if (earlier := finished(task, resume)) is not None:
+    check_counts(size, workers)
+    if (earlier := finished(point, task, resume)) is not None:
         yield earlier
         return
     yield from scanned(

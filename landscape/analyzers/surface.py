@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from landscape.axes import Axis
     from landscape.objective import Point
     from landscape.surfaces.cells import Sheet
-    from landscape.surfaces.scan import Settings
+    from landscape.surfaces.settings import Settings
     from landscape.task import Task
 
 Adversaries = Literal["reattack", "frozen", "both"]
@@ -54,7 +54,7 @@ def surface(
     neighbour's adversary, and in 5 % of the cells its gap to a much stronger one is measured. Each finished
     cell is kept in a journal beside the output: the same command carries on where it was stopped.
 
-    directions: filter, layer, random, eigenvectors, gradient, FILE.h5, other checkpoints B,C, pca:PATTERN
+    directions: filter, layer, random, eigenvectors, A,B of these, gradient, FILE.h5, checkpoints; pca:CKPTS
     extent: the grid spans ± this, 1 by default; auto finds where the loss is 5 times that of θ
     size: cells along each axis
     x: coordinates along the first axis instead, FROM:TO:COUNT
@@ -73,13 +73,10 @@ def surface(
     """
     from landscape.axes import axes
     from landscape.surfaces.remembered import remembered
-    from landscape.surfaces.scan import Settings
+    from landscape.surfaces.settings import Settings
 
-    if size < 1 or refine < 0 or steps_warm < 0 or workers < 0:
-        raise InputError(
-            f"size {size}, refine {refine}, steps-warm {steps_warm}, workers {workers}: none below 0"
-        )
-    if (earlier := finished(task, resume)) is not None:
+    check_counts(size, workers)
+    if (earlier := finished(point, task, resume)) is not None:
         yield earlier
         return
     widest = point.objective.but(budget=max(task.budgets, key=lambda b: b.eps)).at(point.theta)
@@ -121,6 +118,13 @@ def surface(
     )
 
 
+def check_counts(size: int, workers: int) -> None:
+    if size < 1:
+        raise InputError(f"size {size}: a line or a plane has at least 1 cell along each axis")
+    if workers < 0:
+        raise InputError(f"workers {workers}: give 1 or more, or 0 for as many as torch has threads")
+
+
 def scanned(
     point: Point,
     found: list[Axis],
@@ -159,7 +163,7 @@ def scanned(
             task.run.arrays[f"directions/{name}"] = axis.vector.cpu().numpy()
     if course:
         told["trajectory"] = _with_losses(course, point, scan.sheets)
-    for surfaces in scan.surfaces(journal, resume):
+    for surfaces in scan.surfaces(journal, resume, told["asked"]):
         task.run.complete = all(s.done.all() for s in surfaces)  # before the journal goes
         yield surfaces
 
@@ -169,16 +173,17 @@ def _beside(output: Path | None, ending: str) -> Path | None:
     return None if output is None else output.with_name(f"{output.name}.{ending}")
 
 
-def finished(task: Task, resume: bool) -> list[Surface] | None:
+def finished(point: Point, task: Task, resume: bool) -> list[Surface] | None:
     """What the output holds already, if the same was asked for and it is complete.
 
     InputError where something else was asked for.
     """
     from landscape.results import kind_of, load
+    from landscape.surfaces.identity import architecture
     from landscape.surfaces.journal import check_same
 
     told = task.run.provenance
-    told["asked"] = _asked(task)
+    told["asked"] = {**_asked(task), "architecture": architecture(point)}
     output, journal = task.output, _beside(task.output, "journal")
     if not resume or output is None or journal is None or journal.exists() or not output.is_file():
         return None

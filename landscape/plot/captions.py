@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from landscape.plot.levels import Scale, named
-from landscape.plot.plane import Plane
+from landscape.plot.plane import SHEARED, SLIVER, Plane, holds_theta
 from landscape.plot.style import mathematics, printable
 from landscape.results import Run
 
@@ -88,13 +88,19 @@ def _geometry(results: Sequence[Surface], planes: Sequence[Plane]) -> list[str]:
     told: dict[str, None] = {}
     for result, lies in zip(results, planes, strict=True):
         assert result.y is not None
+        angle = f"{math.degrees(math.acos(lies.cosine)):.0f}°"
         if lies.sheared(result.x, result.y):
-            told[f"Directions at their true angle of {math.degrees(math.acos(lies.cosine)):.0f}°"] = None
+            told[f"Directions at their true angle of {angle}"] = None
         elif (
             not lies.to_scale(result.x, result.y) and min(result.loss.shape) > 1 and math.isfinite(lies.ratio)
         ):
-            angle = f", at {math.degrees(math.acos(lies.cosine)):.0f}°" if abs(lies.cosine) > 0.1 else ""
-            told[rf"Axes not to one scale: $\|v\|$ = {lies.ratio:.2g} $\|u\|${angle}"] = None
+            sliver = abs(lies.cosine) > SLIVER
+            if not (sliver and math.isclose(np.ptp(result.y) * lies.ratio, np.ptp(result.x), rel_tol=0.005)):
+                norms = rf": $\|v\|$ = {lies.ratio:.2g} $\|u\|$" if f"{lies.ratio:.2g}" != "1" else ""
+                at = f", at {angle}" if SHEARED < abs(lies.cosine) <= SLIVER else ""
+                told[f"Axes not to one scale{norms}{at}"] = None
+            if sliver:
+                told[f"Axes meet at {angle}, drawn at right angles"] = None
     return [*told]
 
 
@@ -110,9 +116,10 @@ def circles(results: Sequence[Surface], planes: Sequence[Plane]) -> list[str]:
     x, y = np.asarray(each["x"]), np.asarray(each["y"])
     outside = (x < result.x[0]) | (x > result.x[-1]) | (y < result.y[0]) | (y > result.y[-1])
     filled = ", filled by their own loss" if each.get("losses") else ""
+    origin = "the star" if all(r.y is not None and holds_theta(r.x, r.y) for r, _ in drawn) else r"$\theta$"
     told = [
-        f"Circles: checkpoints projected onto the plane{filled}; the larger, the more of their way from the "
-        f"star lies off it ({span})"
+        f"Circles: checkpoints projected onto the plane{filled}; the larger, the more of their way from "
+        f"{origin} lies off it ({span})"
     ]
     if outside.any():
         told.append(f"{outside.sum()} of {len(x)} checkpoints lie beyond the edges")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from landscape.files import atomic
 from landscape.format import plus_minus
 from landscape.plot.captions import caption
 from landscape.plot.levels import Scale
-from landscape.plot.plane import Plane, plane, short, stem, ticks
+from landscape.plot.plane import Plane, holds_theta, plane, short, stem, ticks
 from landscape.plot.solid import heights
 from landscape.plot.surface import shared_scale
 from landscape.results import Run
@@ -50,6 +51,11 @@ p {{ margin: 0.5em 1em; color: #444; font-size: 0.85em; }}
 </body>
 </html>
 """
+
+
+def is_view(path: str | os.PathLike[str]) -> bool:
+    """Whether a figure's path asks for a page to turn."""
+    return Path(path).suffix.lower() == ENDING
 
 
 def check_interactive() -> None:
@@ -158,13 +164,14 @@ def _traces(result: Surface, lies: Plane, found: Scale) -> list[Any]:
     centre = float(heights(np.array([result.centre_loss]), found)[0])
     told = plus_minus(result.centre_loss, result.centre_loss_stderr)
     star = {"size": 5, "color": "white", "symbol": "diamond", "line": {"color": "black", "width": 2}}
-    traces = [
-        surface,
-        go.Scatter3d(
-            x=[0], y=[0], z=[centre], mode="markers", marker=star,
-            hovertemplate=f"θ: loss {told}<extra></extra>",
-        ),
-    ]  # fmt: skip
+    traces = [surface]
+    if holds_theta(result.x, result.y):
+        traces.append(
+            go.Scatter3d(
+                x=[0], y=[0], z=[centre], mode="markers", marker=star,
+                hovertemplate=f"θ: loss {told}<extra></extra>",
+            )
+        )  # fmt: skip
     path = lies.trajectory
     losses = ((path or {}).get("losses") or {}).get(f"{result.budget}|{result.adversary}")
     if path and losses:

@@ -25,8 +25,8 @@ class Taken(NamedTuple):
     above: float = 0.0
 
 
-def marks(axes: Axes, lies: Plane, key: str, shown: Any, *, sheared: bool) -> list[Taken]:
-    """A star at θ, the checkpoints by name, and the trajectory; what they take of the paper.
+def marks(axes: Axes, lies: Plane, key: str, shown: Any, *, sheared: bool, star: bool) -> list[Taken]:
+    """A star at θ if wanted, the checkpoints by name, and the trajectory; what they take of the paper.
 
     A checkpoint of the trajectory is a circle filled with the colour of its own loss, not the plane's, and
     the larger, the larger the share of its way from θ that is off the plane.
@@ -43,9 +43,11 @@ def marks(axes: Axes, lies: Plane, key: str, shown: Any, *, sheared: bool) -> li
             Taken(float(at[0]), float(at[1])),
             _word(axes, name, (float(at[0]), float(at[1])), 0.0, 5.0),
         ]
+    if not star:
+        return taken
     axes.plot(
         0, 0, marker="*", markersize=8, color="white", markeredgecolor="black", markeredgewidth=0.7, zorder=7,
-        gid="theta",
+        clip_on=False, gid="theta",
     )  # fmt: skip
     return [*taken, Taken(0.0, 0.0)]
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHEARED = 0.1  # from this cosine on, directions are drawn at their true angle
+SLIVER = 0.9  # and up to this one: beyond, the parallelogram is too thin to read
 LONGEST = 3.0  # a plane longer than that, in units of its width, is not drawn to scale
 NAMES = {
     "random": "random direction",
@@ -61,6 +62,8 @@ class Plane:
         across, up = (float(np.ptp(values)) for values in (x, y))
         if not (math.isfinite(self.ratio) and self.ratio > 0 and across and up):
             return False
+        if abs(self.cosine) > SLIVER:
+            return False
         return 1 / LONGEST <= up * self.ratio / across <= LONGEST
 
     def sheared(self, x: np.ndarray, y: np.ndarray) -> bool:
@@ -91,6 +94,11 @@ def plane(provenance: Mapping[str, Any]) -> Plane:
         checkpoints=tuple(through),
         trajectory=provenance.get("trajectory"),
     )
+
+
+def holds_theta(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether (0, 0) lies among these coordinates, or on their border."""
+    return all(bool(values.min() <= 0 <= values.max()) for values in (x, y))
 
 
 def units(planes: Sequence[Plane]) -> list[str]:

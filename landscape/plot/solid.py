@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.plot.levels import Scale
-from landscape.plot.plane import Plane, short, ticks
+from landscape.plot.plane import Plane, holds_theta, short, ticks
 
 if TYPE_CHECKING:
     from landscape.surfaces.surface import Surface
@@ -42,6 +42,8 @@ def solid(result: Surface, axes: Any, found: Scale, lies: Plane) -> None:
         shown = (*(each[known] for each in at), height[known])
         axes.scatter(*shown, c=loss[known], norm=found.norm(), cmap=found.map(), depthshade=False)
     _frame(axes, result, lies, found, (bottom, high), sheared)
+    if not holds_theta(result.x, result.y):
+        return
     centre = float(heights(np.array([result.centre_loss]), found)[0])
     star: Any = {"marker": "*", "markersize": 8, "color": "white", "markeredgecolor": "black"}
     axes.plot([0], [0], [centre], zorder=10, gid="theta", **star)

@@ -13,7 +13,7 @@ from landscape.errors import InputError
 from landscape.plot.labels import label_levels
 from landscape.plot.levels import Scale, ink, scale
 from landscape.plot.marks import Taken, marks
-from landscape.plot.plane import Plane, frame, plane
+from landscape.plot.plane import Plane, frame, holds_theta, plane
 from landscape.plot.solid import solid
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def surface(
     beside: Sequence[Surface] = (),
     cap: float | None = None,
 ) -> ScalarMappable:
-    """Draw the loss over a plane, θ a star at (0, 0); what `figure.colorbar` takes.
+    """Draw the loss over a plane, θ a star where (0, 0) is on it; what `figure.colorbar` takes.
 
     Cells whose loss is not finite are hatched, those that are not done are blank. Contours lie at 1, 2, 5
     times powers of ten where the finite losses span a decade, else at even steps, and are labelled for the
@@ -127,7 +127,8 @@ def _finish(result: Surface, axes: Axes, found: Scale, lies: Plane, room: tuple[
     around = np.concatenate([np.linspace(a, b, 60) for a, b in itertools.pairwise(sides)])
     border = lies.place(*(ends[0] + around * np.subtract(ends[1], ends[0])).T, sheared=sheared)
     taken = [Taken(float(x), float(y)) for x, y in zip(*border, strict=True)] if sheared else []
-    return [*taken, *marks(axes, lies, key, found.mappable(), sheared=sheared)]
+    star = holds_theta(result.x, result.y)
+    return [*taken, *marks(axes, lies, key, found.mappable(), sheared=sheared, star=star)]
 
 
 def edges(values: np.ndarray) -> np.ndarray:

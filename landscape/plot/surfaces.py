@@ -16,7 +16,7 @@ from landscape.plot.captions import caption, circles, ended, missing
 from landscape.plot.errors import error_scale, errors
 from landscape.plot.levels import colour_bar
 from landscape.plot.line import QUANTITIES, line, sections
-from landscape.plot.plane import Plane, plane, short, stem, units
+from landscape.plot.plane import Plane, holds_theta, plane, short, stem, units
 from landscape.plot.style import STYLE, WIDTHS
 from landscape.plot.surface import draw, shared_scale
 from landscape.results import Run
@@ -218,7 +218,8 @@ def _lines(runs: Sequence[Run], error: bool) -> Figure:
 
 def _title(result: Surface, run: Run | None) -> str:
     """Which checkpoint where there are several, which eps, and the loss of θ itself."""
-    loss = rf"☆ $L_\epsilon(\theta)$ = {plus_minus(result.centre_loss, result.centre_loss_stderr)}"
+    star = "☆ " if result.y is not None and holds_theta(result.x, result.y) else ""
+    loss = rf"{star}$L_\epsilon(\theta)$ = {plus_minus(result.centre_loss, result.centre_loss_stderr)}"
     if run is None:
         return f"{_budget(result)}\n{loss}"
     name = stem(run.provenance["checkpoint"]["path"])

@@ -123,16 +123,17 @@ class At:
         attack = self.losses(y, found.buffers, quick=True)
         strong = REFERENCE(attack, x, cells.objective.data.index[few], found.budget)
         reference = self.judge(y, found.buffers)(strong, torch.arange(len(few)))[0].double()
-        short = (reference - found.judged[0][few].double()).mean()
-        redone = cells.warm is not None and bool(short > TOLERANCE * reference.mean())
+        # Before anything is mended: so it tells of the cells that are not checked as well.
+        short = reference - found.judged[0][few].double()
+        gap = short.clamp_min(0.0).mean().item()
+        error = (short.clamp_min(0.0).std() / len(few) ** 0.5).item() if len(few) > 1 else np.nan
+        redone = cells.warm is not None and bool(short.mean() > TOLERANCE * reference.mean())
         if redone:
             assert cells.warm is not None
             further = replace(cells.warm, steps=FURTHER * cells.warm.steps)
             start = found.moved - cells.x
             (found,) = self._carried_on(further, found.clean, [start], [found.budget], found.buffers)
-        gaps = (reference - found.judged[0][few].double()).clamp_min(0.0)
-        error = (gaps.std() / len(few) ** 0.5).item() if len(few) > 1 else np.nan
-        return found, (gaps.mean().item(), error, float(redone))
+        return found, (gap, error, float(redone))
 
     def _carried_on(
         self,

@@ -17,6 +17,9 @@ FLAT = 0.05
 STEEP = 1e4
 """Largest loss, over that of θ, above which a surface shows nothing near θ."""
 
+SHOWS = 5.0
+"""Times the inner gap that a surface must span to show the loss rather than the attack."""
+
 NEGLIGIBLE = 1e-2
 """A loss of θ below this counts as this where a largest loss is set against it."""
 
@@ -142,6 +145,7 @@ def remarks(
     *,
     done: np.ndarray,
     centre_loss: float,
+    gap: float = 0.0,
     between: bool = False,
 ) -> list[str]:
     """What a reader of the surface must know besides, a sentence each, with the remedy.
@@ -150,6 +154,7 @@ def remarks(
 
     done: cells that are finished (ny, nx) or (nx,)
     centre_loss: of θ, which need not be a cell
+    gap: by how much the attack falls short, which differences between cells must exceed
     """
     finite = np.isfinite(loss)
     told = []
@@ -176,20 +181,30 @@ def remarks(
             "cells differ little more than neighbours do at random: the range is too small to show more than "
             "noise; give a larger --extent, or --extent auto, or more --examples"
         )
-    return told + _lower(x, y, loss, groups, sizes)
+    if highest - lowest < SHOWS * gap:
+        told.append(
+            f"the loss varies by {highest - lowest:.2g}, the attack falls short by {gap:.2g}: the range is "
+            "too small to tell the loss from the attack; give a larger --extent, or more --steps-warm"
+        )
+    return told + _lower(x, y, loss, groups, sizes, gap)
 
 
 def _lower(
-    x: np.ndarray, y: np.ndarray | None, loss: np.ndarray, groups: np.ndarray, sizes: np.ndarray
+    x: np.ndarray,
+    y: np.ndarray | None,
+    loss: np.ndarray,
+    groups: np.ndarray,
+    sizes: np.ndarray,
+    gap: float,
 ) -> list[str]:
-    """Whether a cell is lower than θ, by more than twice the error of the paired difference."""
+    """Whether a cell is lower than θ, by more than twice the error of the paired difference and the gap."""
     centre = origin(y, x)
     if centre is None or not np.isfinite(loss[centre]):
         return []
     best = np.unravel_index(np.nanargmin(loss), loss.shape)
     below = float(loss[centre] - loss[best])
     error = standard_error(lambda means: means, groups[centre] - groups[best], sizes)
-    if not below > 2 * error:
+    if not below > 2 * error + gap:
         return []
     place = ", ".join(
         f"{axis[i]:.3g}" for axis, i in zip((x, y), best[::-1], strict=False) if axis is not None

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from landscape._version import __version__
 from landscape.attacks.pgd import PGD
 from landscape.attacks.warm import Warm
 from landscape.axes import Axis
 from landscape.budget import Budget
-from landscape.errors import LandscapeError
+from landscape.directions import check_length
+from landscape.errors import InputError, LandscapeError
 from landscape.objective import GROUPS, Point, silence
 from landscape.surfaces.cells import COLUMNS, Cells, sheets
+from landscape.surfaces.identity import identity
 from landscape.surfaces.interrupt import Interrupt
 from landscape.surfaces.journal import Journal
 from landscape.surfaces.lattice import ROOT, Lattice
@@ -29,6 +28,7 @@ from landscape.surfaces.pool import Pool
 from landscape.surfaces.quick import Quick, Tuned, tuned
 from landscape.surfaces.refine import sample
 from landscape.surfaces.root import root
+from landscape.surfaces.settings import DEFAULT, Settings
 from landscape.surfaces.state import AXES, State
 from landscape.surfaces.surface import Surface
 from landscape.surfaces.table import Table
@@ -41,26 +41,6 @@ NESTED = (4, 2, 1)
 """Strides of the grids that a surface is refined over: 13², 25², 51²."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How the cells of a surface are evaluated.
-
-    adversary: "reattack" in every cell, "frozen" at θ, or "both"
-    steps_warm: gradients for each cell, starting from a neighbour's adversary; 0 attacks afresh
-    bn: BatchNorm's running statistics as they are, or estimated anew in each cell
-    attack_dtype: precision of the attack's own passes: bfloat16 where the processor has it, or full
-    refine: error, as a share of the range, up to which cells are interpolated; 0 measures all
-    seed: of the cells that are checked
-    """
-
-    adversary: Literal["reattack", "frozen", "both"] = "reattack"
-    steps_warm: int = 5
-    bn: Literal["frozen", "recompute"] = "frozen"
-    attack_dtype: Literal["auto", "bfloat16", "full"] = "auto"
-    refine: float = 0.0
-    seed: int = 0
-
-
 def surface(
     point: Point,
     u: Tensor,
@@ -69,7 +49,7 @@ def surface(
     x: np.ndarray,
     y: np.ndarray | None = None,
     budgets: Sequence[Budget] | None = None,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULT,
     workers: int = 1,
 ) -> list[Surface]:
     """L_eps(θ + x u + y v) over a grid, or L_eps(θ + x u) on a line, under each budget.
@@ -78,11 +58,19 @@ def surface(
     x, y: ascending coordinates; those of y are those of x by default
     budgets: by default the point's own
     """
-    axes = [
-        Axis(name, "file", w.double(), "1") for name, w in zip("uv", (u, v), strict=True) if w is not None
-    ]
+    device, given = point.theta.device, {"u": u} if v is None else {"u": u, "v": v}
+    vectors = {name: torch.as_tensor(vector).double().to(device) for name, vector in given.items()}
+    axes = [Axis(name, "file", vector, "1") for name, vector in vectors.items()]
     second = None if v is None else x if y is None else y
-    scan = Scan(point, axes, x, second, list(budgets or [point.objective.budget]), settings, workers)
+    scan = Scan(
+        point,
+        axes,
+        x,
+        second,
+        list([point.objective.budget] if budgets is None else budgets),
+        settings,
+        workers,
+    )
     *_, found = scan.surfaces()
     return found
 
@@ -104,6 +92,11 @@ class Scan:
         settings: Settings,
         workers: int,
     ) -> None:
+        x, y = _ascending(x), None if y is None else _ascending(y)
+        for axis in axes:
+            check_length(axis.name, axis.vector)
+        if not budgets:
+            raise InputError("no budget was given; give at least one, such as Budget(0)")
         o = point.objective
         strides = NESTED if settings.refine else (1,)
         self.point, self.settings = point, settings
@@ -121,43 +114,22 @@ class Scan:
     @property
     def depends(self) -> dict[str, Any]:
         """All that the values depend on; a resumed scan must have the same."""
-        o, lattice = self.point.objective, self.lattice
-        network = o.network
-        told = {
-            "eps": [str(sheet.budget) for sheet in self.sheets],
-            "x": lattice.x.tolist(),
-            "y": None if self.table.line else lattice.y.tolist(),
-            "data": o.data.sha256,
-            "model": f"{type(network.module).__qualname__} {_digest([repr(network.module).encode()])}",
-            "weights": _digest(map(_bytes, [lattice.theta, *network.rest().values()])),
-            "directions": _digest(map(_bytes, self._axes())),
-            "loss": getattr(o.loss, "__qualname__", repr(o.loss)),
-            "precision": f"{lattice.theta.dtype} on {lattice.theta.device.type}",
-            "versions": f"landscape {__version__}, torch {torch.__version__}",
-            "bn": self.settings.bn,
-            "refine": self.settings.refine,
-        }
-        if any(sheet.budget.eps for sheet in self.sheets):
-            told |= {"attack": repr(o.attack), **vars(self.settings)}
-        return told
+        return identity(self.point, self.lattice, self.sheets, self.settings, line=self.table.line)
 
-    def _axes(self) -> Iterator[Tensor]:
-        for axis in self.lattice.axes:
-            yield axis.vector
-            if axis.end is not None:
-                yield axis.end
-            yield from (other for _, other in axis.rest.values())
-
-    def surfaces(self, journal: Path | None = None, resume: bool = True) -> Iterator[list[Surface]]:
+    def surfaces(
+        self, journal: Path | None = None, resume: bool = True, asked: dict[str, Any] | None = None
+    ) -> Iterator[list[Surface]]:
         """The surfaces, one for each sheet, as far as they are: every minute, and at the end.
 
         journal: where finished cells are noted; with resume a scan with the same settings carries on there
+        asked: the settings as a user knows them, by name
         """
         with tempfile.TemporaryDirectory(prefix="landscape-") as temporary:
             folder = Path(temporary) if journal is None else journal.with_suffix(".cells")
             # What was tuned before stays so: other passes would round otherwise.
             known = {"tuned": vars(self.tuned)}
-            book = Journal(journal or Path(temporary) / "journal", self.depends, known, resume)
+            depends = (asked or {}) | {f"the {name}": value for name, value in self.depends.items()}
+            book = Journal(journal or Path(temporary) / "journal", depends, known, resume)
             state = State(folder)
             try:
                 self.tuned = Tuned(**book.known["tuned"])
@@ -283,7 +255,18 @@ class Scan:
 
     def found(self) -> list[Surface]:
         """The surfaces as far as they are."""
-        return self.table.surfaces(self.root, time.perf_counter() - self.began)
+        return self.table.surfaces(self.root, self.settings.bn, time.perf_counter() - self.began)
+
+
+def _ascending(coordinates: np.ndarray) -> np.ndarray:
+    found = np.atleast_1d(np.asarray(coordinates, dtype=np.float64))
+    if found.ndim != 1 or not len(found) or not np.isfinite(found).all() or (np.diff(found) <= 0).any():
+        raise InputError(f"coordinates {_few(found)}: they are numbers that ascend, at least one")
+    return found
+
+
+def _few(values: np.ndarray) -> str:
+    return str(values.ravel()[:5].tolist())
 
 
 def _taken(waiting: list[int]) -> int:
@@ -292,14 +275,3 @@ def _taken(waiting: list[int]) -> int:
     Few adversaries are then kept; what the cells yield does not depend on it.
     """
     return waiting.pop()
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:16]
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().numpy().tobytes()

@@ -38,7 +38,7 @@ class State:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise LandscapeError(
-                f"{path} could not be written: {error.strerror}; make room and run the same command again"
+                f"{path} could not be written: {error.strerror or error}; make room and run the command again"
             ) from error
 
     def load(self, name: int | str) -> np.ndarray | None:

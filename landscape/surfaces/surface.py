@@ -31,7 +31,7 @@ class Surface:
     sizes: examples in each group (G,)
     zero_loss: share of the examples whose loss rounds to 0: the attack has no gradient there
     gap, gap_stderr: loss per example that a much stronger attack from other starts adds, in the cells that
-        were checked, NaN elsewhere
+        were checked, before any of them is attacked further; NaN elsewhere
     redone: whether the cell lost by more than the tolerance to that attack, and was attacked further
     done: whether the cell is finished: measured, or interpolated
     interpolated: whether its values come from a spline through measured cells
@@ -118,6 +118,8 @@ class Surface:
 
     def remarks(self) -> list[str]:
         """What a reader should know, a sentence each."""
+        import numpy as np
+
         from landscape.surfaces.numbers import remarks
 
         told = []
@@ -134,5 +136,6 @@ class Surface:
             self.sizes,
             done=self.done,
             centre_loss=self.centre_loss,
+            gap=float(np.nanmax([0.0, self.centre_inner_gap, self.inner_gap])),
             between="barrier" in self.numbers,
         )

@@ -74,17 +74,32 @@ class Table:
         self.values[:, left] = self.interpolate(level, left)
         self.done[left] = self.interpolated[left] = True
 
-    def surfaces(self, root: Root, seconds: float) -> list[Surface]:
+    def centre(self, i: int, root: Root, bn: str) -> dict[str, float]:
+        """What is known of θ in a sheet: as a cell, where statistics are estimated anew in each."""
+        row, cell = root.values[i], self.lattice.centre()
+        if bn == "recompute":
+            row = np.full(self.columns, np.nan) if cell is None else self.values[i, cell]
+        return dict(zip(COLUMNS, row.tolist(), strict=False))
+
+    def surfaces(self, root: Root, bn: str, seconds: float) -> list[Surface]:
+        """What is known so far, a surface for each sheet.
+
+        bn: with "recompute", vᵀHv and the loss of θ at its own statistics are not those of the surface
+        """
         y = None if self.line else self.lattice.y
         radius = relative_radius(self.lattice.axes, root.points[0], self.lattice.x, y)
-        return [self._surface(i, root, radius, seconds) for i in range(len(self.sheets))]
+        return [
+            self._surface(i, root, self.centre(i, root, bn), bn, radius, seconds)
+            for i in range(len(self.sheets))
+        ]
 
-    def _surface(self, i: int, root: Root, radius: np.ndarray, seconds: float) -> Surface:
+    def _surface(
+        self, i: int, root: Root, centre: dict[str, float], bn: str, radius: np.ndarray, seconds: float
+    ) -> Surface:
         def grid(name: str) -> np.ndarray:
             return self._grid(self.values[i, :, COLUMNS.index(name)])
 
         point, sheet = root.points[i], self.sheets[i]
-        centre = dict(zip(COLUMNS, root.values[i], strict=False))
         gaps, errors = self.values[i, :, COLUMNS.index("gap")], self.values[i, :, COLUMNS.index("gap_stderr")]
         checked = np.flatnonzero(self.done & ~np.isnan(gaps) & (sheet.adversary == "reattack"))
         groups = self._grid(self.values[i, :, len(COLUMNS) :])
@@ -134,7 +149,7 @@ class Table:
                 groups,
                 self.sizes,
                 radius,
-                root.curvatures[i],
+                root.curvatures[i] if bn == "frozen" else None,
                 lengths=[axis.vector.norm().item() for axis in self.lattice.axes],
                 between=self.line and self.lattice.axes[0].kind == "checkpoint",
                 interpolated=self._grid(self.interpolated),
