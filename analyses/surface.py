@@ -15,7 +15,7 @@ import argparse
 import os
 from pathlib import Path
 
-from landscape import measure
+from landscape import load, measure
 from landscape.progress import progress
 
 DATA = Path(__file__).parent.parent / "data"
@@ -41,6 +41,9 @@ if __name__ == "__main__":
         ("surface_section", "surface", THERE, ALL, section),
         ("surface_line", "line", [THERE, OTHER], ALL, fine),
     ):
+        output = told.results / f"{name}_eps0.1.h5"
+        if output.exists() and load(output).complete:
+            continue
         with progress() as watch:
             measure(
                 analyzer,
@@ -49,7 +52,7 @@ if __name__ == "__main__":
                 data="fashion-mini",
                 examples=told.examples,
                 workers=told.workers,
-                output=told.results / f"{name}_eps0.1.h5",
+                output=output,
                 watch=watch,
                 **options,
             )
