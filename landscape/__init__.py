@@ -25,7 +25,6 @@ _HOMES = {
     "scatter": "analyzers.scatter",
     "perturbation": "analyzers.perturbation",
     "trajectory": "analyzers.trajectory",
-    "axes": "axes",
     "surface": "surfaces.scan",
     "Settings": "surfaces.settings",
     "measure": "runs",
