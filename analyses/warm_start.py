@@ -97,7 +97,7 @@ def warm(at: Scene, budgets: list[Budget], steps: int, *, half: bool = True) -> 
     """The mean loss in each cell under each budget, from the neighbours' adversaries."""
     o = at.objective
     x = o.data.inputs(slice(None), o.network.theta)[0]
-    quick = Quick(o.network, x[:4], "bfloat16") if half else None
+    quick = Quick(o.network, True) if half else None
     ends = {(0, 0): [replace(o, budget=b, attack=PGD()).at().perturbed.x for b in budgets]}
     means: list[list[Tensor]] = [[] for _ in budgets]
     for place, parent in at.tree.items():
