@@ -20,7 +20,7 @@ from torch import Tensor
 from landscape import PGD, Budget, Objective, directions, subject
 from landscape.attacks.base import Losses, ascent, random_start
 from landscape.attacks.warm import Warm
-from landscape.surfaces.cells import Quick
+from landscape.surfaces.quick import Quick
 
 CHECKPOINTS = Path(__file__).parent.parent / "data/checkpoints"
 SINGLE = (

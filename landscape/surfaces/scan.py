@@ -103,6 +103,7 @@ class Scan:
         self.lattice = Lattice(point.theta, axes, x, np.zeros(1) if y is None else y, strides)
         self.sheets = sheets(budgets, settings.adversary)
         self.workers = workers if point.theta.device.type == "cpu" else 1
+        o.watch("timing a pass", 0, 1)
         self.tuned = tuned(o, any(s.adversary == "reattack" for s in self.sheets), settings.attack_dtype)
         sizes = np.array([len(rows) for rows in o.data.groups(min(GROUPS, len(o.data)))])
         self.table = Table(self.lattice, self.sheets, sizes, line=y is None)
