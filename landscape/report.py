@@ -27,7 +27,12 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
     print(f"setting     {norm}, {told['attack']}, {told['dtype']}, seed {told['seed']}, {told['device']}")
     for note in told["notes"]:
         print(f"note        {note}")
+    if told.get("directions"):
+        print(f"directions  {_directions(told['directions'])}")
     print()
+    if told.get("trajectory"):
+        print_table(_course(told["trajectory"]))
+        print()
     for heading, results in _sections(found.results).items():
         if heading:
             print(heading)
@@ -48,6 +53,30 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
         print(f"INCOMPLETE: the run ended {many} {done} of its {len(told['budgets'])} budgets")
     if output:
         print(f"in {output}")
+
+
+def _directions(told: dict[str, Any]) -> str:
+    """The axes of a surface: what they are, how long, and how far from orthogonal."""
+    parts = []
+    for name, length in (("x", "‖u‖"), ("y", "‖v‖")):
+        if axis := told[name]:
+            share = f", {axis['explained']:.1%} of the variance" if axis["explained"] is not None else ""
+            parts.append(
+                f"{name} {axis['name']}, {length} = {axis['norm']:.4g} = {axis['relative']:.3g} ‖θ‖{share}"
+            )
+    return "; ".join(parts) + (f"; cosine {told['cosine']:.3f}" if told["cosine"] is not None else "")
+
+
+def _course(told: dict[str, Any]) -> list[list[str]]:
+    """A line for each checkpoint of a trajectory: where it is on the plane, how far off it, its own loss."""
+    places = [name for name in ("x", "y") if told[name] is not None]
+    losses = [key for key in told["losses"] if not key.endswith("frozen")]
+    lines = [["checkpoint", *places, "off it", *(f"loss at eps {key.split('|')[0]}" for key in losses)]]
+    for i, name in enumerate(told["names"]):
+        at = [f"{told[place][i]:.3g}" for place in places]
+        own = [f"{told['losses'][key][i]:.4g}" for key in losses]
+        lines.append([name, *at, f"{told['relative_residual'][i]:.0%} of the way", *own])
+    return lines
 
 
 def _sections(results: list[Any]) -> dict[str, list[Any]]:

@@ -136,6 +136,9 @@ def test_the_plane_of_a_trajectory_holds_its_checkpoints_with_their_true_losses(
     assert code == 0
     told = json.loads(out)
     course = told["trajectory"]
+    assert run("surface {place}/a.pt --directions pca:{place}/run-epoch*.pt --size 3 --workers 1")[1].count(
+        "of the variance"
+    )
     assert course["names"] == ["run-epoch0", "run-epoch1", "run-epoch2"]
     assert sum(told["directions"][name]["explained"] for name in "xy") == pytest.approx(1, abs=1e-6)
     assert max(course["relative_residual"]) < 1e-3
