@@ -99,16 +99,16 @@ def _row(point: Point) -> np.ndarray:
 def _curvatures(point: Point, lattice: Lattice) -> np.ndarray:
     """vᵀHv and its standard error along each axis (axes, 2)."""
     found = np.full((len(lattice.axes), 2), np.nan)
-    for k, axis in enumerate(lattice.axes):
-        point.objective.watch("curvature along the axes", k, len(lattice.axes))
-        v = axis.vector / axis.vector.norm()
-        try:
-            with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
-                found[k, 0] = (v @ (point.hessian @ v).double()).item()
-                each = point.hessian.curvatures(v)
-        except NumericalError:
-            continue  # no second derivative, or no error of it, is known: told as such
-        if len(each) > 1 and abs(each.mean() - found[k, 0]) <= 1e-3 * abs(found[k, 0]) + 1e-6:
-            found[k, 1] = each.std().item() / math.sqrt(len(each))
+    v = torch.stack([axis.vector / axis.vector.norm() for axis in lattice.axes], dim=1)
+    point.objective.watch("curvature along the axes", 0, 1)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            found[:, 0] = (v * (point.hessian @ v).double()).sum(dim=0).cpu().numpy()
+            for k in range(v.shape[1]):
+                each = point.hessian.curvatures(v[:, k])
+                if len(each) > 1 and abs(each.mean() - found[k, 0]) <= 1e-3 * abs(found[k, 0]) + 1e-6:
+                    found[k, 1] = each.std().item() / math.sqrt(len(each))
+    except NumericalError:
+        pass  # no second derivative, or no error of it, is known: told as such
     point.hessian.release()
     return found
