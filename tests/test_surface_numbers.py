@@ -8,6 +8,7 @@ import pytest
 from landscape.sampling import jackknife, standard_error
 from landscape.surfaces.numbers import numbers, remarks, rows
 from landscape.surfaces.shape import barrier, curvature, origin, rise, roughness
+from landscape.surfaces.table import mean_gap
 
 SIZES = np.full(8, 25)
 
@@ -518,3 +519,15 @@ def test_what_the_attack_may_make_is_told_of_as_such():
     assert not any("falls short" in remark for remark in surely)
     assert any("falls short by 0.1" in remark for remark in doubtful)
     assert not any("not the lowest" in remark for remark in doubtful)
+
+
+def test_the_mean_gap_of_drawn_cells_is_within_its_error_of_that_of_all():
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        everywhere = rng.gamma(2.0, size=200)
+        drawn = rng.choice(everywhere, 30, replace=False)
+        mean, error = mean_gap(drawn, np.zeros(30), 200)
+        hits += abs(mean - everywhere.mean()) < 2 * error
+    assert 0.91 < hits / 400 < 0.99
+    assert mean_gap(everywhere, np.full(200, 0.3), 200)[1] == pytest.approx(0.3)  # one sample for all cells
+    assert np.isnan(mean_gap(drawn[:1], np.zeros(1), 200)[1])

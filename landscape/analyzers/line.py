@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from landscape.registry import register
+from landscape.surfaces.settings import Adversaries, Precision, Settings, Statistics
 from landscape.surfaces.surface import Surface
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ def line(
     task: Task,
     size: int = 61,
     x: str = "",
-    adversary: Literal["reattack", "frozen", "both"] = "reattack",
+    adversary: Adversaries = "reattack",
     steps_warm: int = 5,
-    attack_dtype: Literal["auto", "bfloat16", "full"] = "auto",
-    bn: Literal["frozen", "recompute"] = "frozen",
+    attack_dtype: Precision = "auto",
+    bn: Statistics = "frozen",
     save_directions: bool = False,
     workers: int = 0,
     resume: bool = True,
@@ -48,7 +49,6 @@ def line(
     from landscape.analyzers.surface import check_counts, finished, scanned
     from landscape.axes import to_checkpoint
     from landscape.surfaces.lattice import between, coordinates
-    from landscape.surfaces.settings import Settings
 
     check_counts(size, workers)
     if (earlier := finished(point, task, resume)) is not None:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from landscape.errors import InputError
 from landscape.registry import options, register
+from landscape.surfaces.settings import Adversaries, Precision, Settings, Statistics
 from landscape.surfaces.surface import Surface
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
     from landscape.axes import Axis
     from landscape.objective import Point
     from landscape.surfaces.cells import Sheet
-    from landscape.surfaces.settings import Settings
     from landscape.task import Task
-
-Adversaries = Literal["reattack", "frozen", "both"]
-Precision = Literal["auto", "bfloat16", "full"]
 
 
 @register("analyzer")
@@ -39,7 +36,7 @@ def surface(
     adversary: Adversaries = "reattack",
     steps_warm: int = 5,
     attack_dtype: Precision = "auto",
-    bn: Literal["frozen", "recompute"] = "frozen",
+    bn: Statistics = "frozen",
     refine: float = 0.0,
     keep_biases: bool = False,
     trajectory: str = "",
@@ -73,7 +70,6 @@ def surface(
     """
     from landscape.axes import axes
     from landscape.surfaces.remembered import remembered
-    from landscape.surfaces.settings import Settings
 
     check_counts(size, workers)
     if (earlier := finished(point, task, resume)) is not None:

@@ -17,6 +17,7 @@ from landscape.objective import GROUPS, Objective, exact_arithmetic
 from landscape.surfaces.at import At
 from landscape.surfaces.lattice import ROOT, Lattice
 from landscape.surfaces.quick import Quick
+from landscape.surfaces.settings import Adversaries, Statistics
 from landscape.surfaces.state import State
 
 Adversary = Literal["none", "reattack", "frozen"]
@@ -39,7 +40,7 @@ class Sheet:
         return f"{str(self.budget).split()[0]}|{self.adversary}"
 
 
-def sheets(budgets: list[Budget], adversary: Literal["reattack", "frozen", "both"]) -> list[Sheet]:
+def sheets(budgets: list[Budget], adversary: Adversaries) -> list[Sheet]:
     """The sheets of a list of budgets, in its order."""
     wanted: list[Adversary] = ["reattack", "frozen"] if adversary == "both" else [adversary]
     none: list[Adversary] = ["none"]
@@ -70,7 +71,7 @@ class Cells:
     checked: frozenset[int]
     keep: frozenset[int]
     state: State
-    bn: Literal["frozen", "recompute"] = "frozen"
+    bn: Statistics = "frozen"
     known: dict[int, np.ndarray] = field(default_factory=dict)
 
     @cached_property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from landscape.attacks.base import ascent
 from landscape.data import CHUNK
 from landscape.network import Network
 from landscape.objective import Objective
+from landscape.surfaces.settings import Precision
 
 CLOSE = 0.02
 """Of the range of the outputs, by which half precision may change them."""
@@ -55,7 +55,7 @@ class Quick:
         return functional_call(self.module, {**named, **low}, (x.bfloat16(),)).to(x.dtype)
 
 
-def tuned(o: Objective, attacked: bool, wanted: Literal["auto", "bfloat16", "full"]) -> Tuned:
+def tuned(o: Objective, attacked: bool, wanted: Precision) -> Tuned:
     """What a few timings say, on one thread, of a pass over some examples: an attack's gradient or none."""
     able = o.network.theta.dtype == torch.float32 and o.network.theta.device.type == "cpu"
     fast = able and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from landscape.errors import InputError
 
+Adversaries = Literal["reattack", "frozen", "both"]
+Statistics = Literal["frozen", "recompute"]
+Precision = Literal["auto", "bfloat16", "full"]
 ALLOWED = {
-    "adversary": ("reattack", "frozen", "both"),
-    "bn": ("frozen", "recompute"),
-    "attack_dtype": ("auto", "bfloat16", "full"),
+    "adversary": get_args(Adversaries),
+    "bn": get_args(Statistics),
+    "attack_dtype": get_args(Precision),
 }
 
 
@@ -26,10 +29,10 @@ class Settings:
     seed: of the cells that are checked
     """
 
-    adversary: Literal["reattack", "frozen", "both"] = "reattack"
+    adversary: Adversaries = "reattack"
     steps_warm: int = 5
-    bn: Literal["frozen", "recompute"] = "frozen"
-    attack_dtype: Literal["auto", "bfloat16", "full"] = "auto"
+    bn: Statistics = "frozen"
+    attack_dtype: Precision = "auto"
     refine: float = 0.0
     seed: int = 0
 

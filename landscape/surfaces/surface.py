@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 HIDDEN: Any = {"json": False}
-GRID = "of each cell (ny, nx), or (nx,) on a line"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,7 +39,8 @@ class Surface:
     radius: relative length of the step to the cell, the largest over the parameters of two or more dimensions
         of ‖step‖ / ‖weight‖; NaN where every such weight is 0
     centre_…: the same of θ itself, whether it is a cell or not
-    inner_gap, inner_gap_stderr: mean of `gap` over the cells that were checked
+    inner_gap, inner_gap_stderr: mean of `gap` over the cells that were checked, and its standard error: over
+        the examples, which all cells share, and over the cells, of which only some were drawn
     cells_redone, cells_checked: their numbers
     numbers: what the surface says in single numbers, each with its standard error
     passes, seconds: passes over the data (forward, gradient, hvp) of all budgets together, wall time of all
@@ -97,7 +97,6 @@ class Surface:
 
         from landscape.surfaces.numbers import rows
 
-        finite = self.loss[np.isfinite(self.loss)]
         told = {
             "loss at θ": plus_minus(self.centre_loss, self.centre_loss_stderr),
             "accuracy at θ": percent(self.centre_accuracy, self.centre_accuracy_stderr),
@@ -106,8 +105,10 @@ class Surface:
         }
         if self.interpolated.any():
             told["interpolated"] = f"{self.interpolated.mean():.0%} ± {self.interpolation_error:.2g}"
-        if len(finite):
-            told["lowest loss"], told["highest loss"] = f"{finite.min():.4g}", f"{finite.max():.4g}"
+        if (finite := np.isfinite(self.loss)).any():
+            known = np.where(finite, self.loss, np.nan)
+            for name, place in (("lowest", np.nanargmin(known)), ("highest", np.nanargmax(known))):
+                told[f"{name} loss"] = plus_minus(self.loss.flat[place], self.loss_stderr.flat[place])
         if self.adversary == "reattack":
             told["inner gap"] = plus_minus(self.inner_gap, self.inner_gap_stderr)
             told["cells checked"] = f"{self.cells_checked}"

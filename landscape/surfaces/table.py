@@ -99,11 +99,11 @@ class Table:
         def grid(name: str) -> np.ndarray:
             return self._grid(self.values[i, :, COLUMNS.index(name)])
 
-        point, sheet = root.points[i], self.sheets[i]
+        point, sheet, budget = root.points[i], self.sheets[i], self.sheets[i].budget
         gaps, errors = self.values[i, :, COLUMNS.index("gap")], self.values[i, :, COLUMNS.index("gap_stderr")]
         checked = np.flatnonzero(self.done & ~np.isnan(gaps) & (sheet.adversary == "reattack"))
+        gap, gap_stderr = mean_gap(gaps[checked], errors[checked], len(gaps)) if budget.eps else (0.0, 0.0)
         groups = self._grid(self.values[i, :, len(COLUMNS) :])
-        budget = sheet.budget
         x, y = self.lattice.x, None if self.line else self.lattice.y
         n = len(point.objective.data)
         passes = {name: float(w / n) for name, w in zip(WORK, self.work.sum(axis=0) + root.work, strict=True)}
@@ -134,12 +134,8 @@ class Table:
             centre_accuracy_stderr=math.sqrt(centre["accuracy"] * (1 - centre["accuracy"]) / n),
             centre_inner_gap=centre["gap"],
             centre_inner_gap_stderr=centre["gap_stderr"],
-            inner_gap=float(gaps[checked].mean()) if len(checked) else (0.0 if not budget.eps else math.nan),
-            inner_gap_stderr=(
-                float(np.sqrt((errors[checked] ** 2).mean()))
-                if len(checked)
-                else (0.0 if not budget.eps else math.nan)
-            ),
+            inner_gap=gap,
+            inner_gap_stderr=gap_stderr,
             cells_redone=int(np.nansum(self.values[i, :, COLUMNS.index("redone")])),
             cells_checked=len(checked),
             numbers=numbers(
@@ -162,3 +158,16 @@ class Table:
         """A column of the cells (cells, …) as the grid has it: (ny, nx, …), or (nx, …) on a line."""
         shaped = column.reshape(*self.lattice.shape, *column.shape[1:])
         return shaped[0] if self.line else shaped
+
+
+def mean_gap(gaps: np.ndarray, errors: np.ndarray, cells: int) -> tuple[float, float]:
+    """The mean gap of a surface's cells and its standard error, from some that were drawn by lot.
+
+    gaps, errors: of the m drawn cells (m,). All have the same examples: their errors do not average out. Over
+        the cells it is s/√m · √(1 − m/cells), NaN for a single one of several
+    """
+    m = len(gaps)
+    if not m:
+        return math.nan, math.nan
+    spread = gaps.std(ddof=1) if m > 1 else (math.nan if cells > 1 else 0.0)
+    return float(gaps.mean()), float(math.hypot(errors.mean(), spread * math.sqrt((1 - m / cells) / m)))
