@@ -22,11 +22,12 @@ class Data:
     """Examples (x, y), each with its place in the data set that it comes from.
 
     x: (n, …) images, uint8 in 0 … 255 or floating point in [0, 1]
-    y: (n,) int64 class labels
+    y: (n,) int64 class labels; or numbers to predict, (n,) or (n, k) in float32 or float64
     index: (n,) int64 places in the original data set; an example's random starts depend on its place alone
     name, split: where the examples come from
-    classes: the number of classes, at least max(y) + 1
+    classes: the number of classes, at least max(y) + 1; 0 where y are numbers to predict
     total: examples in the original split, of which these are n
+    shares: of each class in what these were drawn from, by `subset`; () where they are all, or no classes
     """
 
     x: Tensor
@@ -36,15 +37,18 @@ class Data:
     split: str = "train"
     classes: int = 0
     total: int = 0
+    shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.x)
         if n == 0:
             raise DataError(f"the data set {self.name} holds no example")
-        if self.y.shape != (n,) or self.index.shape != (n,):
+        numbers = self.y.is_floating_point()
+        if self.y.shape[:1] != (n,) or self.y.ndim > 1 + numbers or self.index.shape != (n,):
+            either = f" or numbers of shape ({n}, k)" if numbers else ""
             raise DataError(
                 f"{self.name} holds {n} examples, but labels of shape {tuple(self.y.shape)}; "
-                f"one label for each is needed, of shape ({n},)"
+                f"one label for each is needed, of shape ({n},){either}"
             )
         if self.x.dtype != torch.uint8:
             if not self.x.is_floating_point():
@@ -61,6 +65,14 @@ class Data:
                     "255, or undo the normalisation and make it the model's first layer, so that eps is in "
                     "pixels"
                 )
+        if numbers:
+            self._check_numbers()
+        else:
+            self._check_labels()
+            object.__setattr__(self, "classes", self.classes or int(self.y.max()) + 1)
+        object.__setattr__(self, "total", self.total or n)
+
+    def _check_labels(self) -> None:
         if self.y.dtype != torch.int64:
             raise DataError(f"the labels of {self.name} are {self.y.dtype}; they must be whole numbers")
         if self.y.min() < 0:
@@ -69,8 +81,20 @@ class Data:
             raise DataError(
                 f"the labels of {self.name} go up to {int(self.y.max())}, but it has {self.classes} classes"
             )
-        object.__setattr__(self, "classes", self.classes or int(self.y.max()) + 1)
-        object.__setattr__(self, "total", self.total or n)
+
+    def _check_numbers(self) -> None:
+        if self.y.dtype not in (torch.float32, torch.float64) or self.y.numel() == 0:
+            raise DataError(
+                f"the targets of {self.name} are {self.y.dtype} of shape {tuple(self.y.shape)}; numbers to "
+                "predict are float32 or float64, one or more for each example"
+            )
+        if self.classes:
+            raise DataError(
+                f"{self.name} has {self.classes} classes and its targets are {self.y.dtype}, numbers to "
+                "predict; give whole-number labels, or no classes"
+            )
+        if not torch.isfinite(self.y).all():
+            raise DataError(f"the targets of {self.name} contain NaN or infinity")
 
     def __len__(self) -> int:
         return len(self.x)
@@ -79,10 +103,22 @@ class Data:
         return replace(self, x=self.x[rows], y=self.y[rows], index=self.index[rows])
 
     @classmethod
-    def of(cls, x: np.ndarray | Tensor, y: np.ndarray | Tensor, **told: str | int) -> Data:
-        """Data of arrays: images x (n, …) as uint8 or in [0, 1], whole-number labels y (n,)."""
+    def of(
+        cls, x: np.ndarray | Tensor, y: np.ndarray | Tensor, *, numbers: bool = False, **told: str | int
+    ) -> Data:
+        """Data of arrays: images x (n, …) as uint8 or in [0, 1], whole-number labels y (n,).
+
+        numbers: take y (n,) or (n, k) of floating point for numbers to predict, not for mistaken labels
+        """
         x, y = torch.as_tensor(x), torch.as_tensor(y)
-        if y.ndim == 1 and not y.is_floating_point():
+        x = x.float() if x.dtype == torch.bfloat16 else x  # numpy, which digests it, has no such type
+        if y.is_floating_point():
+            if not numbers:
+                raise DataError(
+                    f"the labels of {told.get('name', 'unnamed')} are {y.dtype}; they must be whole numbers"
+                )
+            y = y if y.dtype == torch.float64 else y.float()
+        elif y.ndim == 1:
             y = y.long()
         return cls(x, y, torch.arange(len(x)), **told)  # type: ignore[arg-type]
 
@@ -96,7 +132,10 @@ class Data:
         return digest.hexdigest()
 
     def subset(self, n: int, seed: int = 0) -> Data:
-        """n examples drawn with a seed, as many of each class as can be, in their original order."""
+        """n examples drawn with a seed, in their original order: as many of each class as can be.
+
+        Of numbers to predict any n, all alike.
+        """
         if not 1 <= n <= len(self):
             raise InputError(f"{n} examples were asked for; {self.name} ({self.split}) has {len(self):,}")
         if not 0 <= seed < 2**64:
@@ -104,6 +143,8 @@ class Data:
         if n == len(self):
             return self
         order = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(self))
+        if not self.classes:
+            return self[torch.from_numpy(np.sort(order[:n]))]
         labels = self.y.cpu().numpy()[order]
         # An example's rank among those of its class in the drawn order: the first of every class come first.
         rank = np.empty(len(self), dtype=np.int64)
@@ -111,7 +152,9 @@ class Data:
             members = np.flatnonzero(labels == label)
             rank[members] = np.arange(len(members))
         chosen = order[np.argsort(rank, kind="stable")[:n]]
-        return self[torch.from_numpy(np.sort(chosen))]
+        counts = torch.bincount(self.y.cpu(), minlength=self.classes)
+        shares = self.shares or tuple((counts / len(self)).tolist())
+        return replace(self[torch.from_numpy(np.sort(chosen))], shares=shares)
 
     def chunks(self, batch_size: int = CHUNK) -> Iterator[slice]:
         """The rows of each pass through the network: chunks, split where batch_size is smaller than one."""

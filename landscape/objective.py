@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from landscape.attacks.base import SEEDS, Attack
+from landscape.attacks.linear import Linear
 from landscape.attacks.pgd import PGD
 from landscape.budget import Budget
 from landscape.data import CHUNK, Data, total
 from landscape.errors import InputError, NumericalError
-from landscape.losses import Loss, cross_entropy
+from landscape.losses import Loss, cross_entropy, name_of
 from landscape.network import Network
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def silence(stage: str, done: int, of: int) -> None:
 class Objective:
     """L_eps: a network, data, a budget and the attack that searches it. `objective.at(θ)` is a point of it.
 
-    loss: the loss of single examples, logits (B, C) and labels (B,) to (B,)
+    loss: the loss of single examples, logits (B, C) and labels or numbers (B,) or (B, k) to (B,)
     batch_size: examples in one pass through the network; chunks of 128 at most, whatever it is
     watch: told of progress in what may take long
     """
@@ -66,6 +67,12 @@ class Objective:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise InputError(f"batch size {self.batch_size} is not possible; give at least 1")
+        if isinstance(self.attack, Linear) and self.loss is not cross_entropy:
+            # One that is not monotone in w·x is worst at the other end, or along another pair of outputs.
+            raise InputError(
+                f"attack linear is exact for cross_entropy alone, not for the loss {name_of(self.loss)}; "
+                "use pgd"
+            )
 
     @property
     def passes(self) -> dict[str, float]:
@@ -193,13 +200,15 @@ class Point:
 
     @property
     def accuracy(self) -> float:
-        """Share of the examples that are classified rightly under the attack."""
+        """Share of the examples that are classified rightly under the attack; NaN for numbers to predict."""
+        if not self.objective.data.classes:
+            return math.nan
         return self.correct.double().mean().item()
 
     @property
     def accuracy_stderr(self) -> float:
         """Binomial standard error of the accuracy."""
-        return math.sqrt(self.accuracy * (1 - self.accuracy) / len(self.correct))
+        return math.sqrt(self.accuracy * (1 - self.accuracy) / len(self.objective.data))
 
     @cached_property
     def gradient(self) -> Tensor:

@@ -1,8 +1,8 @@
 """Names that a user may type, and the things that they name.
 
-A model, data set, attack or analyzer is one file in the package of its kind; `@register("attack")` makes its
-name known. A specification is a name with options, `pgd:steps=20,restarts=2`, or where the kind allows it a
-callable of the user's own, `package.module:callable` or `file.py:callable`.
+A model, data set, loss, attack or analyzer is one file in the package of its kind; `@register("attack")`
+makes its name known. A specification is a name with options, `pgd:steps=20,restarts=2`, or where the kind
+allows it a callable of the user's own, `package.module:callable` or `file.py:callable`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ from typing import Any, TypeVar
 
 from landscape.errors import InputError
 
-PACKAGES = {"model": "models", "dataset": "datasets", "attack": "attacks", "analyzer": "analyzers"}
+PACKAGES = {
+    "model": "models",
+    "dataset": "datasets",
+    "source": "datasets",
+    "loss": "losses",
+    "attack": "attacks",
+    "analyzer": "analyzers",
+}
+OWN = ("model", "loss")
+"""Kinds of which a callable of the user's own may take the place."""
 _known: dict[str, dict[str, Any]] = {kind: {} for kind in PACKAGES}
 Thing = TypeVar("Thing", bound=Callable)
 
@@ -49,7 +58,7 @@ def find(kind: str, name: str) -> Any:
     """The thing that a name stands for; InputError lists what there is."""
     things = named(kind)
     if name not in things:
-        own = "; or give package.module:callable or file.py:callable" if kind == "model" else ""
+        own = "; or give package.module:callable or file.py:callable" if kind in OWN else ""
         raise InputError(f"{kind} {name!r} is not known; there are {', '.join(things)}{own}")
     return things[name]
 

@@ -245,7 +245,7 @@ def similarity(one: Point, other: Point) -> dict[str, np.ndarray]:
             "distance": budget.size(a - b) / (2 * float(budget.eps)),
             "zero": (~a.any(dim=1)).double(),
             "zero_other": (~b.any(dim=1)).double(),
-            "label_flips": (one.predicted[rows] != other.predicted[rows]).double(),
+            "label_flips": _flips(one, other, rows),
         }.items():
             found.setdefault(name, []).append(values)
     return {name: np.asarray(torch.cat(parts).cpu()) for name, parts in found.items()}
@@ -307,6 +307,14 @@ def _summary(found: dict[str, np.ndarray]) -> dict[str, float]:
     share = told["label_flips"]
     told["label_flips_stderr"] = math.sqrt(share * (1 - share) / len(found["label_flips"]))
     return told | {"examples_free": float((~np.isnan(found["cosine_free"])).sum())}
+
+
+def _flips(one: Point, other: Point, rows: slice) -> Tensor:
+    """1 for each example that is taken for another class; NaN for numbers to predict, which have none."""
+    import torch
+
+    flips = (one.predicted[rows] != other.predicted[rows]).double()
+    return flips if one.objective.data.classes else torch.full_like(flips, math.nan)
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

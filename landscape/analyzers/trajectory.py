@@ -206,6 +206,10 @@ def _at(
     told, prefix = given.objective.watch, f"checkpoint {place + 1}/{len(points)}: "
     o = given.objective.but(watch=lambda stage, done, of: told(prefix + stage, done, of))
     theta, counted = given.theta, Counter(o.work)
+    if not o.data.classes:
+        raise InputError(
+            "trajectory tells classifiers from constant ones; numbers to predict have no classes"
+        )
     if first is not None and theta.shape != first.shape:
         raise InputError(
             f"{o.network.name} has {len(theta):,} parameters, the first checkpoint {len(first):,}; "
@@ -251,6 +255,8 @@ def _seen(point: Point) -> dict[str, Any]:
     """How near the outputs are to a constant's, as fields of the result."""
     import torch
 
+    from landscape.losses import cross_entropy
+
     name, budget = point.objective.network.name, point.objective.budget
     if not math.isfinite(point.value):
         raise NumericalError(f"the loss of {name} is {point.value} at eps = {budget}")
@@ -261,7 +267,7 @@ def _seen(point: Point) -> dict[str, Any]:
     each = probabilities @ surprise  # their mean is the entropy, their spread its error to first order
     share = point.predicted.bincount().max().item() / n
     return {
-        "excess": point.value - math.log(outputs),
+        "excess": point.value - math.log(outputs) if point.objective.loss is cross_entropy else math.nan,
         "entropy": each.mean().item(),
         "entropy_stderr": each.std().item() / math.sqrt(n) if n > 1 else math.nan,
         "modal_share": share,

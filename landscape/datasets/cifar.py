@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from landscape.data import Data
-from landscape.datasets.source import absent, one_line, places
+from landscape.datasets.arrays import one_line
+from landscape.datasets.source import absent, places
 from landscape.errors import DataError
 from landscape.registry import register
 

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST from the IDX files that their authors publish, gzipped or not."""
+"""MNIST and Fashion-MNIST from the IDX files that their authors publish, gzipped or not; or a user's own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from landscape.data import Data
-from landscape.datasets.source import absent, one_line, places
-from landscape.errors import DataError
+from landscape.datasets.arrays import check_fits, one_line
+from landscape.datasets.source import Wanted, absent, places
+from landscape.errors import DataError, InputError
 from landscape.registry import register
 
 PREFIXES = {"train": "train", "test": "t10k"}
@@ -38,6 +39,19 @@ def fashion_mnist(split: str, data_dir: str | Path | None = None) -> Data:
 def mnist(split: str, data_dir: str | Path | None = None) -> Data:
     """70,000 grey images of handwritten digits, 28 × 28 (LeCun et al., 1998)."""
     return _load("mnist", "MNIST", split, data_dir, "put the four IDX files into data/raw/mnist")
+
+
+@register("source", "idx")
+def idx(words: str, wanted: Wanted) -> Data:
+    """idx:IMAGES,LABELS, two IDX files of bytes, gzipped or not: (n, H, W) and (n,)."""
+    paths = [Path(path.strip()).expanduser() for path in words.split(",")]
+    if len(paths) != 2:
+        raise InputError(f"idx:{words} names {len(paths)} files; write idx:IMAGES,LABELS")
+    for path in paths:
+        if not os.path.isfile(path):
+            raise DataError(f"there is no file {path}")
+    x, y = _pair(*paths)
+    return Data.of(x[:, None], y, name=f"idx:{words}", split=wanted.split)
 
 
 def read_idx(path: Path, ndim: int) -> Tensor:
@@ -73,6 +87,7 @@ def _read(file: BinaryIO, path: Path, ndim: int, most: int) -> Tensor:
         raise DataError(f"{declared}: it holds no example")
     if len(header) + count > most:
         raise DataError(f"{declared}, more than a file of its size can hold: it is cut short or damaged")
+    check_fits(count, str(path))
     body = bytearray()
     while len(body) <= count and (part := file.read(min(1 << 20, count + 1 - len(body)))):
         body += part
@@ -84,15 +99,21 @@ def _read(file: BinaryIO, path: Path, ndim: int, most: int) -> Tensor:
 
 def _load(name: str, title: str, split: str, data_dir: str | Path | None, how: str) -> Data:
     images, labels = _files(name, title, split, data_dir, how)
-    x, y = read_idx(images, 3), read_idx(labels, 1)
-    n, height, width = x.shape
+    x, y = _pair(images, labels)
+    _, height, width = x.shape
     if (height, width) != (28, 28):
         raise DataError(f"{images} holds images of {height} × {width} pixels; those of {name} have 28 × 28")
-    if n != len(y):
-        raise DataError(
-            f"{images} holds {n:,} images, but {labels} {len(y):,} labels: they do not belong together"
-        )
     return Data.of(x[:, None], y, name=name, split=split, classes=CLASSES)
+
+
+def _pair(images: Path, labels: Path) -> tuple[Tensor, Tensor]:
+    """Images (n, H, W) and as many labels (n,)."""
+    x, y = read_idx(images, 3), read_idx(labels, 1)
+    if len(x) != len(y):
+        raise DataError(
+            f"{images} holds {len(x):,} images, but {labels} {len(y):,} labels: they do not belong together"
+        )
+    return x, y
 
 
 def _files(name: str, title: str, split: str, data_dir: str | Path | None, how: str) -> tuple[Path, Path]:

@@ -1,22 +1,51 @@
-"""The examples that a user's words stand for: a registered data set, an npz file, or a callable of theirs."""
+"""The examples that a user's words stand for: a registered data set, files of theirs, or a callable."""
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from landscape.data import Data
+from landscape.datasets import npz, own
+from landscape.datasets.arrays import one_line as one_line
 from landscape.errors import DataError, InputError
-from landscape.registry import is_callable_spec, load_callable, named
+from landscape.registry import is_callable_spec, named
 
 SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a source besides the words that follow its name.
+
+    data_dir: the folder that is looked in first
+    examples: so many are enough; None for all
+    at_most: whether fewer will do where there are not so many
+    numbers: take floating-point targets for numbers to predict rather than for labels
+    """
+
+    split: str
+    data_dir: str | Path | None = None
+    examples: int | None = None
+    at_most: int | None = None
+    seed: int = 0
+    numbers: bool = False
+
+    def drawn(self, data: Data) -> Data:
+        """As many of the examples as are wanted, as `Data.subset` draws them."""
+        if self.examples is not None:
+            return data.subset(self.examples, self.seed)
+        return data if self.at_most is None else data.subset(min(self.at_most, len(data)), self.seed)
+
+    def rows(self, labels: Tensor, name: str) -> Tensor:
+        """The rows of the examples (n,) that `drawn` keeps, known by their labels alone."""
+        blank = torch.zeros(len(labels), 1, dtype=torch.uint8)
+        return self.drawn(Data.of(blank, labels, name=name, split=self.split)).index
 
 
 def load(
@@ -25,22 +54,35 @@ def load(
     *,
     data_dir: str | Path | None = None,
     examples: int | None = None,
+    at_most: int | None = None,
     seed: int = 0,
+    numbers: bool = False,
 ) -> Data:
     """The examples of one split of a data set, all of them or a class-balanced subset drawn with a seed.
 
-    spec: a registered name, or FILE.npz that holds x and y (or x_train, y_train, x_test, y_test), or
-        package.module:callable or file.py:callable that returns (x, y) or Data; it is called with the split
-        where it takes an argument. Arrays (n, H, W) and (n, H, W, C) become (n, 1, H, W) and (n, C, H, W).
+    spec: a registered name; FILE.npz that holds x and y (or x_train, y_train, x_test, y_test); folder:PATH,
+        idx:IMAGES,LABELS, torchvision:NAME or hf:NAME; or package.module:callable or file.py:callable that
+        returns (x, y), Data, a torch Dataset or a DataLoader; it is called with the split where it takes an
+        argument. Arrays (n, H, W) and (n, H, W, C) become (n, 1, H, W) and (n, C, H, W).
     data_dir: the folder where registered data sets are looked for first
+    examples: how many; more than there are is an InputError
+    at_most: as many as that, or all where there are fewer; used where examples are not given
+    numbers: take floating-point targets for numbers to predict, as `losses.takes_numbers` says of a loss
     """
+    wanted = Wanted(split, data_dir, examples, at_most, seed, numbers)
+    kind, _, rest = spec.partition(":")
+    if _is_source(spec):
+        return wanted.drawn(named("source")[kind](rest, wanted))
     if spec.lower().endswith(".npz"):
-        data = _from_npz(Path(spec).expanduser(), split)
-    elif is_callable_spec(spec):
-        data = _from_callable(spec, split)
-    else:
-        data = _named(spec)(_known(split), data_dir)
-    return data if examples is None else data.subset(examples, seed)
+        return wanted.drawn(npz.read(Path(spec).expanduser(), split, numbers))
+    if is_callable_spec(spec):
+        return wanted.drawn(own.read(spec, split, numbers))
+    return wanted.drawn(_named(spec)(_known(split), data_dir))
+
+
+def runs_code(spec: str) -> bool:
+    """Whether a specification names a callable of the user's own, which is imported and so run."""
+    return not _is_source(spec) and not spec.lower().endswith(".npz") and is_callable_spec(spec)
 
 
 def places(data_dir: str | Path | None = None) -> list[Path]:
@@ -62,10 +104,9 @@ def absent(name: str, split: str, looked: list[Path], below: str, how: str) -> D
     )
 
 
-def one_line(error: BaseException) -> str:
-    """An exception's type and text, without line breaks."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _is_source(spec: str) -> bool:
+    kind, colon, rest = spec.partition(":")
+    return bool(colon and rest) and kind in named("source")
 
 
 def _known(split: str) -> str:
@@ -79,93 +120,7 @@ def _named(name: str) -> Callable[[str, str | Path | None], Data]:
     if name not in things:
         raise InputError(
             f"data set {name!r} is not known; there are {', '.join(things)}; or give FILE.npz with x and y, "
-            "or package.module:callable or file.py:callable that returns (x, y)"
+            "folder:PATH, idx:IMAGES,LABELS, torchvision:NAME, hf:NAME, or package.module:callable or "
+            "file.py:callable that returns (x, y)"
         )
     return things[name]
-
-
-def _from_npz(path: Path, split: str) -> Data:
-    if not os.path.isfile(path):
-        raise DataError(f"there is no file {path}")
-    try:
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            # Named .npz, the file may be a lone .npy all the same: np.load goes by the first bytes.
-            there = arrays.files if isinstance(arrays, np.lib.npyio.NpzFile) else []
-            keys = next((k for k in ((f"x_{split}", f"y_{split}"), ("x", "y")) if {*k} <= {*there}), ())
-            pair = [arrays[key] for key in keys]
-    except Exception as error:  # zipfile, zlib and numpy raise a dozen types on damaged files
-        raise DataError(f"{path} cannot be read as an npz file without pickles: {one_line(error)}") from error
-    if not pair:
-        raise DataError(
-            f"{path} holds {', '.join(there) or 'no named array'}; "
-            f"it needs the arrays x and y, or x_{split} and y_{split}"
-        )
-    return _data(pair[0], pair[1], path.name, split)
-
-
-def _from_callable(spec: str, split: str) -> Data:
-    function = load_callable(spec)
-    try:
-        returned = function(split) if _takes_an_argument(function) else function()
-    except (Exception, SystemExit) as error:  # a script without a main guard may exit
-        raise DataError(f"{spec} raised {one_line(error)}") from error
-    if isinstance(returned, Data):
-        return returned
-    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
-        raise DataError(
-            f"{spec} returned a {type(returned).__name__}; it must return (x, y), images and labels"
-        )
-    return _data(returned[0], returned[1], spec, split)
-
-
-def _takes_an_argument(function: Callable) -> bool:
-    try:
-        inspect.signature(function).bind("train")
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _data(x: Any, y: Any, name: str, split: str) -> Data:
-    images, labels = _tensor(x, "x", name), _tensor(y, "y", name)
-    return Data.of(_channels_first(images, name), _labels(labels, name), name=name, split=split)
-
-
-def _tensor(array: Any, letter: str, name: str) -> Tensor:
-    """The array as a tensor of its own memory layout; anything that numpy or torch can read as numbers."""
-    if isinstance(array, Tensor):
-        return array.detach().cpu()
-    try:
-        array = np.asarray(array)
-        # torch takes neither foreign byte orders nor negative strides, and warns of read-only memory.
-        array = array.astype(array.dtype.newbyteorder("="), copy=False)
-        return torch.as_tensor(np.require(array, requirements=["C", "W"]))
-    except Exception as error:  # what numpy or torch raises on objects, text, dates, ragged lists
-        raise DataError(f"{letter} of {name} is no array of numbers: {one_line(error)}") from error
-
-
-def _channels_first(x: Tensor, name: str) -> Tensor:
-    """x as (n, d) features or (n, C, H, W) images."""
-    shape = tuple(x.shape)
-    if x.ndim < 2 or x.numel() == 0:
-        raise DataError(
-            f"x of {name} has shape {shape}; it holds images (n, H, W) or (n, C, H, W), or features (n, d)"
-        )
-    if x.ndim == 3:
-        return x[:, None]
-    if x.ndim != 4 or shape[3] not in (1, 3):
-        return x
-    if shape[1] in (1, 3):
-        raise DataError(
-            f"x of {name} has shape {shape}: the channels may be axis 1 or axis 3; to say which, return "
-            "landscape.data.Data with x (n, C, H, W) from file.py:callable, or give grey images as (n, H, W)"
-        )
-    return x.permute(0, 3, 1, 2).contiguous()
-
-
-def _labels(y: Tensor, name: str) -> Tensor:
-    """y as int64, of whole numbers of any type."""
-    if y.is_complex() or not torch.equal(y.long().to(y.dtype), y):
-        raise DataError(f"the labels of {name} are not whole numbers; they count the classes from 0")
-    return y.long()

@@ -36,7 +36,7 @@ def trajectory_loss(run: Run, axes: Axes, *, beside: Sequence[Run] = ()) -> None
         axes.set_ylim(low / 1.3, high * 1.3)
     else:
         room = 0.08 * (high - low) + max(np.nan_to_num([r.loss_stderr for r in everything]))
-        axes.set_ylim(max(0.0, low - room), high + room if high + room else 1.0)
+        axes.set_ylim(max(min(0.0, low), low - room), high + room if high + room else 1.0)
     constant = run.results[0].loss - run.results[0].excess
     if axes.get_ylim()[0] <= constant <= axes.get_ylim()[1]:
         axes.axhline(constant, color="0.5", linewidth=0.8, linestyle=":", zorder=0)

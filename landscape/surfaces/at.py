@@ -127,7 +127,7 @@ class At:
         short = reference - found.judged[0][few].double()
         gap = short.clamp_min(0.0).mean().item()
         error = (short.clamp_min(0.0).std() / len(few) ** 0.5).item() if len(few) > 1 else np.nan
-        redone = cells.warm is not None and bool(short.mean() > TOLERANCE * reference.mean())
+        redone = cells.warm is not None and bool(short.mean() > TOLERANCE * reference.abs().mean())
         if redone:
             assert cells.warm is not None
             further = replace(cells.warm, steps=FURTHER * cells.warm.steps)

@@ -167,7 +167,9 @@ def values(
 ) -> np.ndarray:
     """The columns, then the mean loss of each group of rows: θ's own are its point's values bit for bit."""
     each = losses.double()
-    right = (logits.argmax(dim=1) == y.to(logits.device)).double().mean().item()
+    right = np.nan  # of numbers to predict there is no accuracy
+    if not y.is_floating_point():
+        right = (logits.argmax(dim=1) == y.to(logits.device)).double().mean().item()
     spread = each.std().item() / len(each) ** 0.5 if len(each) > 1 else np.nan
     told = [
         each.mean().item(),

@@ -166,15 +166,15 @@ def remarks(
     if between or not finite.any():
         return told
     lowest, highest = float(loss[finite].min()), float(loss[finite].max())
-    if highest > STEEP * max(centre_loss, NEGLIGIBLE):
+    if highest > STEEP * max(abs(centre_loss), NEGLIGIBLE):
         told.append(
             f"the loss reaches {highest:.2g}, that of θ is {centre_loss:.2g}: the range is too large to show "
             "what is near θ; give a smaller --extent, or --extent auto"
         )
-    elif finite.sum() > 1 and highest - lowest < FLAT * centre_loss:
+    elif finite.sum() > 1 and highest - lowest < FLAT * abs(centre_loss):
         told.append(
-            f"the loss varies by {(highest - lowest) / centre_loss:.1%} of that of θ: the range is too small "
-            "to show anything; give a larger --extent, or --extent auto"
+            f"the loss varies by {(highest - lowest) / abs(centre_loss):.1%} of that of θ: the range is too "
+            "small to show anything; give a larger --extent, or --extent auto"
         )
     elif loss[finite].std() < 2 * roughness(loss, groups, sizes).noise:
         told.append(
