@@ -27,6 +27,13 @@ INTERRUPTED = 130
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 # Arguments of analyzers that the common options provide.
 COMMON = {"seed", "task"}
+KINDS = {
+    "models": "model",
+    "datasets": "dataset",
+    "losses": "loss",
+    "attacks": "attack",
+    "analyzers": "analyzer",
+}
 # Flags that have another name when they are off.
 OFF = {"resume": "fresh"}
 
@@ -118,11 +125,40 @@ class Examples(click.ParamType):
             self.fail(f"{value!r} is neither a number nor all.", param, ctx)
 
 
-SUBJECT_OPTIONS = [
+MODEL_OPTIONS = [
     click.option(
-        "--model", metavar="SPEC", help="lenet:width=16, package.module:callable or file.py:callable"
+        "--model",
+        metavar="SPEC",
+        help="lenet:width=16, package.module:factory, file.py:factory, timm:NAME or torchvision:NAME",
     ),
-    click.option("--data", metavar="SPEC", help="a data set's name, FILE.npz (x, y), or a callable: (x, y)"),
+    click.option(
+        "--model-arg", "model_args", multiple=True, metavar="NAME=VALUE", help="for the model's factory"
+    ),
+    click.option("--key", metavar="PLACE", help="of the weights in the checkpoint, where several fit"),
+    click.option(
+        "--weights",
+        type=click.Choice(["raw", "ema"]),
+        default="raw",
+        show_default=True,
+        help="those of the training, or their average",
+    ),
+    click.option(
+        "--normalize",
+        default="none",
+        show_default=True,
+        metavar="SPEC",
+        help="of inputs, in front of the model: cifar10, imagenet, …, MEAN/STD, or ckpt",
+    ),
+    click.option(
+        "--trust-checkpoint", "trust", is_flag=True, help="run the code that the checkpoint names: any code"
+    ),
+]
+DATA_OPTIONS = [
+    click.option(
+        "--data",
+        metavar="SPEC",
+        help="a data set's name, FILE.npz (x, y), folder:PATH, or a callable: (x, y), Dataset or loader",
+    ),
     click.option("--data-dir", metavar="DIR", help="where to look for data sets first"),
     click.option(
         "--split",
@@ -136,6 +172,13 @@ SUBJECT_OPTIONS = [
         type=Examples(),
         metavar="N|all",
         help="size of a class-balanced subset, or all  [default: all up to 1000]",
+    ),
+    click.option(
+        "--loss",
+        default="cross_entropy",
+        show_default=True,
+        metavar="SPEC",
+        help="of single examples: see `list losses`, or package.module:callable, file.py:callable",
     ),
     click.option(
         "--batch-size", type=int, default=128, show_default=True, help="examples at once, for memory only"
@@ -211,7 +254,8 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
         BUDGET_OPTIONS,
         own,
         [attack],
-        SUBJECT_OPTIONS,
+        MODEL_OPTIONS,
+        DATA_OPTIONS,
         OUTPUT_OPTIONS,
     )
     def command(
@@ -373,26 +417,23 @@ def train(as_json: bool, quiet: bool, eps: str, norm: Any, **given: Any) -> None
 
 @landscape.command()
 @click.argument("checkpoint", metavar="CKPT")
-@click.option("--model", metavar="SPEC", help="lenet:width=16, package.module:callable or file.py:callable")
+@options(MODEL_OPTIONS, DATA_OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout, and nothing else there")
-def info(checkpoint: str, model: str | None, as_json: bool) -> None:
-    """What a checkpoint holds, how it was made, and if it fits."""
+def info(checkpoint: str, as_json: bool, **given: Any) -> None:
+    """What a checkpoint holds, how it was read, and if it fits its model.
+
+    With --data also its clean loss and accuracy there.
+    """
     from landscape import subjects
-    from landscape.report import print_metadata
+    from landscape.report import print_info
     from landscape.results import plain
 
     with redirect_stdout(sys.stderr):
-        found = subjects.info(checkpoint, model)
+        found = subjects.info(checkpoint, **given)
     if as_json:
         print(json.dumps(plain(found)))
-        return
-    notes, metadata = found.pop("notes"), found.pop("metadata")
-    told = {**found, **{name: value for name, value in metadata.items() if name not in found}}
-    if "fits" in told:
-        told["fits"] = f"yes, {told['fits']}"
-    print_metadata(told)
-    for note in notes:
-        print(f"note        {note}")
+    else:
+        print_info(found)
 
 
 @landscape.command()
@@ -435,15 +476,15 @@ def plot(files: tuple[str, ...], output: str, style: str | None, error: bool, ca
 
 
 @landscape.command(name="list")
-@click.argument("kind", type=click.Choice(["models", "datasets", "attacks", "analyzers"]), metavar="KIND")
+@click.argument("kind", type=click.Choice(KINDS), metavar="KIND")
 def list_(kind: str) -> None:
-    """Print the models, datasets, attacks or analyzers there are.
+    """Print the models, datasets, losses, attacks or analyzers there are.
 
     They are listed with their options and the defaults of these, as a specification has them: lenet:width=4.
     """
-    things = registry.named(kind.removesuffix("s"))
-    for name, thing in things.items():
-        given = registry.options(kind.removesuffix("s"), name)
+    one = KINDS[kind]
+    for name, thing in registry.named(one).items():
+        given = registry.options(one, name)
         spec = ",".join(f"{key}={value}" for key, value in given.items())
         print(f"{name}{':' if spec and kind != 'analyzers' else ''}{spec if kind != 'analyzers' else ''}")
         print(f"    {(inspect.getdoc(thing) or '').splitlines()[0]}")

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import NumericalError
+from landscape.hessian import second_derivatives
 from landscape.linalg.eigen import Spectrum
+from landscape.network import logits
 from landscape.objective import Point, flat
 
 PROBES = 30
@@ -38,11 +40,11 @@ def pyhessian(point: Point, spectrum: Spectrum, *, seed: int = 0) -> dict[str, A
     largest = spectrum.eigenvalues.abs().max().item()
     scale = 1 / largest if largest > 0 else 1.0
 
-    def criterion(logits: Tensor, y: Tensor) -> Tensor:
-        return scale * point.objective.loss(logits, y).mean()
+    def criterion(outputs: Any, y: Tensor) -> Tensor:
+        return scale * point.objective.loss(logits(outputs), y).mean()
 
     batches = [data.inputs(rows, point.theta) for rows in data.chunks()]
-    with warnings.catch_warnings(), torch.random.fork_rng():
+    with warnings.catch_warnings(), torch.random.fork_rng(), second_derivatives():
         warnings.simplefilter(
             "ignore"
         )  # backward(create_graph=True) warns of a leak; the copy is dropped below

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.data import total
 from landscape.errors import InputError, NumericalError
@@ -72,7 +73,7 @@ class Hessian:
                 [_backward(slope, leaves, c, i + 1 < len(columns)) for i, c in enumerate(columns)], 1
             )
 
-        with exact_arithmetic():
+        with second_derivatives():
             if self.kept:
                 summed = torch.zeros(len(v), len(columns), dtype=torch.float64, device=self.device)
                 for _, leaves, slope in self._graphs():
@@ -101,7 +102,7 @@ class Hessian:
             return torch.func.jvp(losses, parts, tangent)[1]
 
         try:
-            with exact_arithmetic(), torch.no_grad(), _no_warning():
+            with second_derivatives(), torch.no_grad(), _no_warning():
                 for rows in self.point.perturbed.chunks(self.point.objective.batch_size):
                     x, y = self.point.perturbed.inputs(rows, self.point.theta)
                     found.append(torch.func.jvp(slopes, tuple(self.point.parts), tangent)[1].double())
@@ -173,6 +174,13 @@ class Hessian:
         with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
             self.point.first_derivatives(slice(0, few), leaves, create_graph=True)
         return sum(seen.values()) * len(self.point.perturbed) // few
+
+
+@contextlib.contextmanager
+def second_derivatives() -> Iterator[None]:
+    """Exact arithmetic, and attention by matrix products: fused kernels have no second derivative."""
+    with exact_arithmetic(), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ class Network:
         buffers: by name, in place of the module's own, such as the running statistics of BatchNorm
         """
         given = {**dict(zip(self.names, parts, strict=True)), **(buffers or {})}
-        return functional_call(self.module, given, (x,))
+        return logits(functional_call(self.module, given, (x,)))
 
     def rest(self) -> dict[str, Tensor]:
         """What f depends on besides θ, by name: buffers such as running statistics, frozen parameters."""
@@ -122,3 +123,17 @@ class Network:
                 "the model's outputs for an example depend on the other examples of the batch, so that it "
                 "has no loss of an example; let it take each example by itself"
             )
+
+
+def logits(output: Any) -> Any:
+    """The logits in what a module returns: itself, its `.logits` or "logits", or the first of several.
+
+    Classifiers of Hugging Face return objects, those of MadryLab (logits, input).
+    """
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        return output.get("logits", next(iter(output.values())) if len(output) == 1 else output)
+    if hasattr(output, "logits"):
+        return output.logits
+    return output[0] if isinstance(output, tuple | list) and output else output

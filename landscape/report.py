@@ -7,10 +7,13 @@ import sys
 import textwrap
 from typing import Any
 
+from landscape.format import percent, plus_minus
 from landscape.results import Run
 
 THEIR_REMARKS_TELL = ("training", "surface", "line")
 """What is missing in a run that is not complete; of others it is budgets."""
+MAPPINGS = 12
+"""Places of weights that are printed."""
 
 
 def print_run(found: Run, as_json: bool, output: str | None) -> None:
@@ -22,9 +25,12 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
     for each in told.get("checkpoints", [checkpoint]):
         print(f"checkpoint  {each['path']}  ({each['format']}, sha256 {each['sha256'][:12]})")
     print(f"model       {checkpoint['model']}, {checkpoint['parameters']:,} parameters")
-    print(f"data        {data['name']}, {data['split']}, {data['examples']:,} of {data['of']:,} examples")
+    print(f"data        {data['name']}, {data['split']}, {_examples(data)}")
     norm = found.results[0].norm if found.results else ""
-    print(f"setting     {norm}, {told['attack']}, {told['dtype']}, seed {told['seed']}, {told['device']}")
+    loss = f"{told['loss']}, " if told.get("loss", "cross_entropy") != "cross_entropy" else ""
+    print(
+        f"setting     {norm}, {loss}{told['attack']}, {told['dtype']}, seed {told['seed']}, {told['device']}"
+    )
     for note in told["notes"]:
         print(f"note        {note}")
     if told.get("directions"):
@@ -53,6 +59,54 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
         print(f"INCOMPLETE: the run ended {many} {done} of its {len(told['budgets'])} budgets")
     if output:
         print(f"in {output}")
+
+
+def _examples(data: dict[str, Any]) -> str:
+    """How many there are, and how the model does on them, which tells whether it is the right model."""
+    told = f"{data['examples']:,} of {data['of']:,} examples"
+    if "clean_accuracy" not in data:
+        return told
+    return f"{told}, clean accuracy {percent(data['clean_accuracy'], data['clean_accuracy_stderr'])}"
+
+
+def print_info(found: dict[str, Any]) -> None:
+    """What a checkpoint holds, a line for each thing to know."""
+    print(f"{'path':14}{found['path']}")
+    print(f"{'format':14}{found['format']}")
+    print(f"{'sha256':14}{found['sha256']}")
+    largest = max((m["numbers"] for m in found["mappings"]), default=0)
+    shown = [m for m in found["mappings"] if 100 * m["numbers"] >= largest]
+    for mapping in shown[:MAPPINGS]:
+        place = repr(mapping["place"]) if mapping["place"] else "the top"
+        average = ", an average" if mapping["place"] in found["averaged"] else ""
+        count = f"{mapping['tensors']:,} tensors, {mapping['numbers']:,} numbers"
+        print(f"{'weights at':14}{place}: {count}{average}")
+    more = len(shown) - MAPPINGS
+    lines: dict[str, Any] = {
+        "weights": "none" if not found["mappings"] else f"and {more} more" if more > 0 else "",
+        "average at": ", ".join(found["averaged"]),
+        "prefix": found["prefix"],
+        "looks like": found["architecture"] if "model" not in found else "",
+        "normalisation": found["normalizer"] and _normalizer(found["normalizer"]),
+        "not run": ", ".join(found["ignored"][:8]) + (" …" if len(found["ignored"]) > 8 else ""),
+        "model": found.get("model"),
+        "parameters": f"{found['parameters']:,}" if found["parameters"] else "",
+        "fits": f"yes, {found['fits']}" if "fits" in found else "",
+    }
+    if data := found.get("data"):
+        lines["data"] = f"{data['name']}, {data['split']}, {_examples(data)}"
+        lines["clean loss"] = plus_minus(data["loss"], data["loss_stderr"])
+    for name, value in lines.items():
+        if value:
+            print(f"{name:14}{value}")
+    print_metadata({k: v for k, v in found["metadata"].items() if k not in ("model", "parameters")}, 14)
+    for note in found["notes"]:
+        print(f"{'note':14}{note}")
+
+
+def _normalizer(told: dict[str, Any]) -> str:
+    mean, std = (",".join(f"{n:.4g}" for n in told[part]) for part in ("mean", "std"))
+    return f"{mean}/{std} at {told['place']!r}: --normalize ckpt"
 
 
 def _directions(told: dict[str, Any]) -> str:
@@ -116,7 +170,7 @@ def print_table(rows: list[list[str]]) -> None:
         print(table(rows))
 
 
-def print_metadata(metadata: dict[str, Any]) -> None:
+def print_metadata(metadata: dict[str, Any], width: int = 12) -> None:
     for name, value in metadata.items():
         if name != "history":
             text = (
@@ -124,7 +178,7 @@ def print_metadata(metadata: dict[str, Any]) -> None:
                 if isinstance(value, dict)
                 else _short(value)
             )
-            print(f"{name:10}  {text or 'none yet'}")
+            print(f"{name:{width - 2}}  {text or 'none yet'}")
 
 
 def _short(value: Any) -> str:

@@ -18,18 +18,20 @@ import h5py
 import torch
 from torch import nn
 
-from landscape import directions, registry, results
+from landscape import directions, losses, registry, results
 from landscape._version import __version__
 from landscape.attacks.pgd import PGD
 from landscape.budget import Budget, Norm, budgets, text
+from landscape.checkpoints.match import Which
 from landscape.checkpoints.write import save as save_checkpoint
 from landscape.data import CHUNK
 from landscape.datasets import source
 from landscape.errors import DataError, InputError, NumericalError
 from landscape.log import Log
-from landscape.objective import Objective, Point, Watch
+from landscape.objective import Objective, Point, Watch, silence
+from landscape.opening import users_code
 from landscape.results import Run
-from landscape.subjects import Subject, beside, subject, users_code
+from landscape.subjects import Subject, beside, subject
 from landscape.task import Task
 from landscape.training import Epoch, Recipe, evaluate
 from landscape.training import train as train_module
@@ -43,10 +45,8 @@ TAKE_DIRECTIONS = ("perturbation", "scatter")
 class _Points(Sequence[Point]):
     """The points of one objective at several checkpoints, each read when it is asked for."""
 
-    def __init__(
-        self, first: Subject, paths: list[str | os.PathLike[str]], model: str | None, objective: Objective
-    ) -> None:
-        self.first, self.paths, self.model, self.objective = first, paths, model, objective
+    def __init__(self, first: Subject, paths: list[str | os.PathLike[str]], objective: Objective) -> None:
+        self.first, self.paths, self.objective = first, paths, objective
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -56,7 +56,7 @@ class _Points(Sequence[Point]):
             raise IndexError(place)
         if place % len(self) == 0:
             return self.objective.at()
-        return replace(self.objective, network=beside(self.first, self.paths[place], self.model).network).at()
+        return replace(self.objective, network=beside(self.first, self.paths[place]).network).at()
 
 
 def measure(
@@ -78,6 +78,12 @@ def measure(
     data_dir: str | None = None,
     device: str = "auto",
     dtype: str = "float32",
+    model_args: Sequence[str] = (),
+    key: str | None = None,
+    weights: Which = "raw",
+    normalize: str = "none",
+    trust: bool = False,
+    loss: str = "cross_entropy",
     **options: Any,
 ) -> Run:
     """Run an analyzer at a checkpoint under each of several budgets, on the same data and random starts.
@@ -117,6 +123,14 @@ def measure(
         device=device,
         dtype=dtype,
         seed=seed,
+        batch_size=batch_size,
+        watch=watch or silence,
+        model_args=tuple(model_args),
+        key=key,
+        weights=weights,
+        normalize=normalize,
+        trust=trust,
+        loss=loss,
     )
     run = told if told is not None else Run(analyzer, {})
     start = time.perf_counter()
@@ -126,6 +140,7 @@ def measure(
         notes=list(found.notes),
         options=options,
         attack=str(inner),
+        loss=losses.name_of(found.loss),
         batch_size=batch_size,
         device=_device_name(found.network.theta.device),
         dtype=dtype,
@@ -133,12 +148,12 @@ def measure(
     )
     if len(paths) > 1:
         # Each is read once now: what does not fit is to be told before hours of work. One is held at a time.
-        subjects = (beside(found, path, model) if i else found for i, path in enumerate(paths))
+        subjects = (beside(found, path) if i else found for i, path in enumerate(paths))
         run.provenance["checkpoints"] = [s.describe()["checkpoint"] | {"epoch": s.epoch} for s in subjects]
     takes = inspect.signature(function).parameters
     if "seed" in takes:
         options = {**options, "seed": seed}
-    objective = Objective(found.network, found.data, Budget(0), inner, batch_size=batch_size)
+    objective = Objective(found.network, found.data, Budget(0), inner, found.loss, batch_size)
 
     def keep() -> None:
         if run.stored:
@@ -148,7 +163,7 @@ def measure(
             results.save(run, output)
 
     def other(path: str) -> Point:
-        return replace(objective, network=beside(found, path, model).network).at()
+        return replace(objective, network=beside(found, path).network).at()
 
     failure: NumericalError | None = None
     at_once = "task" in takes  # every budget in one call
@@ -157,7 +172,7 @@ def measure(
         if watch and not at_once:
             each = _announce(watch, budget, place, len(wanted))
         try:
-            points = _Points(found, paths, model, replace(objective, budget=budget, watch=each))
+            points = _Points(found, paths, replace(objective, budget=budget, watch=each))
             if at_once:
                 task = Task(wanted, run, other, Path(output) if output is not None else None)
                 options = {**options, "task": task}

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
-from landscape import registry
-from landscape.checkpoints.match import match
+from landscape import losses
 from landscape.checkpoints.read import Checkpoint, read
-from landscape.data import Data
+from landscape.checkpoints.summary import summary
+from landscape.data import CHUNK, Data
 from landscape.datasets import source
-from landscape.errors import CheckpointError, DataError, InputError, LandscapeError
+from landscape.errors import CheckpointError, DataError, InputError
 from landscape.network import Network
+from landscape.objective import Objective, Point, Watch, silence
+from landscape.opening import AS_TOLD, Loaded, Opening, load_model, users_code
 
 EXAMPLES = 1000
 """Examples by default: a loss then has a standard error of a few per cent, and a laptop is enough."""
@@ -34,11 +33,21 @@ class Subject:
     notes: what a reader of the numbers should know about how they were put together
     """
 
-    checkpoint: Checkpoint
-    model: str
+    loaded: Loaded
     network: Network
     data: Data
+    loss: losses.Loss = losses.cross_entropy
+    opening: Opening = AS_TOLD
     notes: tuple[str, ...] = ()
+    clean: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return self.loaded.checkpoint
+
+    @property
+    def model(self) -> str:
+        return self.loaded.model
 
     @property
     def epoch(self) -> int | None:
@@ -55,6 +64,9 @@ class Subject:
                 "format": self.checkpoint.format,
                 "model": self.model,
                 "parameters": len(self.network),
+                "place": self.loaded.match.place,
+                "normalization": str(self.loaded.normalization or "none"),
+                "ignored": list(self.checkpoint.ignored),
             },
             "data": {
                 "name": self.data.name,
@@ -62,6 +74,7 @@ class Subject:
                 "examples": len(self.data),
                 "of": self.data.total,
                 "sha256": self.data.sha256,
+                **self.clean,
             },
         }
 
@@ -77,106 +90,102 @@ def subject(
     device: str = "auto",
     dtype: str = "float32",
     seed: int = 0,
+    batch_size: int = CHUNK,
+    loss: str = "cross_entropy",
+    watch: Watch = silence,
+    **opening: Any,
 ) -> Subject:
     """A checkpoint in its model, with its data; model and data are as the checkpoint says, or as told.
 
     examples: how many, drawn class-balanced with the seed, or "all"; by default all up to 1,000
+    loss: a name of `landscape list losses`, or a callable of the user's own
+    opening: the other fields of `Opening`
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not known; use float32 or float64")
-    target = _device(device)
-    file = read(checkpoint)
-    module, spec, note = load_model(file, model)
-    network = Network(module, dtype=DTYPES[dtype], device=target, name=str(file.path))
-    found, notes = _data(file, data, split, examples, data_dir, seed)
-    with users_code(spec):
-        network.check(found.inputs(slice(0, 4), network.theta)[0], found.classes)
-    return Subject(file, spec, network, found, (*file.notes, f"weights: {note}", *notes))
+    target, how, measured = _device(device), Opening(model=model, **opening), losses.find(loss)
+    file = read(checkpoint, trust=how.trust)
+    loaded = load_model(file, how)
+    network = Network(loaded.module, dtype=DTYPES[dtype], device=target, name=str(file.path))
+    found, notes = _data(file, data, split, examples, data_dir, seed, losses.takes_numbers(measured))
+    with users_code(loaded.model):
+        few, labels = found.inputs(slice(0, 4), network.theta)
+        network.check(few, found.classes)
+        with torch.no_grad():
+            losses.check(measured, network(network.parts(network.theta), few), labels)
+        point = Objective(network, found, loss=measured, batch_size=batch_size, watch=watch).at()
+        clean, doubts = _accuracy(point)
+    notes = [*loaded.read, *loaded.remarks, *notes, *doubts]
+    return Subject(loaded, network, found, measured, how, tuple(notes), clean)
 
 
-def beside(first: Subject, checkpoint: str | os.PathLike[str], model: str | None = None) -> Subject:
+def beside(first: Subject, checkpoint: str | os.PathLike[str]) -> Subject:
     """Another checkpoint to compare with a first, on the same data; its parameters must have the same shapes.
 
     Its model is as it says itself, or as told, or else that of the first. InputError where they differ.
     """
-    file = read(checkpoint)
-    spec = model or file.metadata.get("model") or first.model
+    how = first.opening
+    file = read(checkpoint, trust=how.trust)
+    model = how.model or file.metadata.get("model") or first.model
     path, shapes = first.checkpoint.path, (first.network.names, first.network.shapes)
     try:
-        module, spec, note = load_model(file, spec)
+        loaded = load_model(file, replace(how, model=model))
         dtype, device = first.network.theta.dtype, first.network.theta.device
-        network = Network(module, dtype=dtype, device=device, name=str(file.path))
+        network = Network(loaded.module, dtype=dtype, device=device, name=str(file.path))
     except CheckpointError as error:
         raise InputError(f"{file.path} cannot be compared with {path}: {error}") from error
     if (network.names, network.shapes) != shapes:
         raise InputError(
-            f"{file.path} ({spec}, {len(network):,} parameters) and {path} ({first.model}, "
+            f"{file.path} ({loaded.model}, {len(network):,} parameters) and {path} ({first.model}, "
             f"{len(first.network):,} parameters) have parameters of different shapes; compare checkpoints of "
             "one model"
         )
-    return Subject(file, spec, network, first.data, (*file.notes, f"weights: {note}"))
+    return Subject(loaded, network, first.data, first.loss, how, (*loaded.read, *loaded.remarks))
 
 
-def load_model(file: Checkpoint, model: str | None = None) -> tuple[nn.Module, str, str]:
-    """The module with the checkpoint's weights, its specification, and a note on how they were matched."""
-    spec = model or file.metadata.get("model")
-    if not spec:
-        raise CheckpointError(
-            f"{file.path} does not say which model it holds; give --model, such as lenet:width=16, "
-            "package.module:factory or file.py:factory"
-        )
-    if registry.is_callable_spec(spec):
-        if not model:
-            raise CheckpointError(
-                f"{file.path} was made with the model {spec}; to run that code give --model {spec}"
-            )
-        factory = registry.load_callable(spec)
-        try:
-            module = factory()
-        except (Exception, SystemExit) as error:
-            raise InputError(
-                f"the model {spec} could not be made: {source.one_line(error)}; it is called without "
-                "arguments and returns a torch.nn.Module"
-            ) from error
-        if not isinstance(module, nn.Module):
-            raise InputError(f"{spec} returned {type(module).__name__}; it must return a torch.nn.Module")
-    else:
-        module = registry.make("model", spec)
-    return module, spec, str(match(file, module))
+def info(checkpoint: str | os.PathLike[str], **told: Any) -> dict[str, Any]:
+    """What a checkpoint holds; if it fits its model, where that is told or known; its clean loss, with data.
 
-
-def info(checkpoint: str | os.PathLike[str], model: str | None = None) -> dict[str, Any]:
-    """What a checkpoint holds; whether it fits its model, where the model is told or known."""
-    file = read(checkpoint)
+    told: the fields of `Opening`; with `data` those of `subject` too
+    """
+    how = Opening(**{name: value for name, value in told.items() if name in Opening.__dataclass_fields__})
+    file = read(checkpoint, trust=how.trust)
     found: dict[str, Any] = {
         "path": str(file.path),
         "format": file.format,
         "sha256": file.sha256,
-        "tensors": len(file.state),
-        "numbers": sum(t.numel() for t in file.state.values()),
+        **summary(file, how.key),
+        "ignored": list(file.ignored),
+        "metadata": file.metadata or file.told,
         "notes": list(file.notes),
-        "metadata": file.metadata,
     }
-    if model or file.metadata.get("model"):
-        module, spec, note = load_model(file, model)
-        found |= {"model": spec, "parameters": sum(p.numel() for p in module.parameters()), "fits": note}
-    return found
+    if told.get("data"):
+        with_data = subject(checkpoint, **told)
+        point = Objective(with_data.network, with_data.data, loss=with_data.loss).at()
+        loaded, told_data = with_data.loaded, with_data.describe()["data"]
+        found["data"] = told_data | {"loss": point.value, "loss_stderr": point.value_stderr}
+        found["notes"] = [note for note in with_data.notes if note not in loaded.read]
+    elif how.model or file.metadata.get("model"):
+        loaded = load_model(file, how)
+        found["notes"] = loaded.remarks
+    else:
+        return found
+    parameters = sum(p.numel() for p in loaded.module.parameters())
+    return found | {"model": loaded.model, "parameters": parameters, "fits": str(loaded.match)}
 
 
-@contextmanager
-def users_code(spec: str) -> Iterator[None]:
-    """Whatever a model of the user's own raises becomes one line; of ours it is a bug, and stays as it is."""
-    try:
-        yield
-    except (LandscapeError, torch.OutOfMemoryError):
-        raise
-    except (Exception, SystemExit) as error:
-        if not registry.is_callable_spec(spec):
-            raise
-        raise CheckpointError(
-            f"the model {spec} failed: {source.one_line(error)}; it must map inputs (B, …) to "
-            "logits (B, classes), each example by itself, by operations that torch differentiates twice"
-        ) from error
+def _accuracy(point: Point) -> tuple[dict[str, float], list[str]]:
+    """The clean accuracy and its standard error; a doubt about the model where it is about that of chance."""
+    classes = point.objective.data.classes
+    if not classes:
+        return {}, []
+    found = {"clean_accuracy": point.accuracy, "clean_accuracy_stderr": point.accuracy_stderr}
+    if point.accuracy >= (2 if classes > 3 else 1.2) / classes:
+        return found, []
+    return found, [
+        f"CLEAN ACCURACY {point.accuracy:.1%}, chance is {1 / classes:.1%}: is this the model's data and "
+        "split, with the classes in its order? Does it expect normalised inputs (--normalize)?"
+    ]
 
 
 def _data(
@@ -186,31 +195,37 @@ def _data(
     examples: int | Literal["all"] | None,
     data_dir: str | None,
     seed: int,
+    numbers: bool,
 ) -> tuple[Data, list[str]]:
     """The data that the user names, or else that the checkpoint was trained on; and notes on the choice."""
     trained = file.metadata.get("data", {}).get("name")
     if spec is None and not trained:
         raise DataError(
             f"{file.path} does not say which data it was trained on; give --data, such as fashion-mini, "
-            "FILE.npz or module:function"
+            "FILE.npz, folder:PATH or module:function"
         )
-    if spec is None and registry.is_callable_spec(trained):
+    if spec is None and source.runs_code(trained):
         raise DataError(f"{file.path} was trained on {trained}; to run that code give --data {trained}")
+
+    def load(name: str) -> Data:
+        wanted, most = (None, None) if examples == "all" else (examples, EXAMPLES)
+        return source.load(
+            name, split, data_dir=data_dir, examples=wanted, at_most=most, seed=seed, numbers=numbers
+        )
+
+    notes = []
     try:
-        whole, notes = source.load(spec or trained, split, data_dir=data_dir), []
+        found = load(spec or trained)
     except DataError:
         if spec is not None or trained not in EMBEDDED or data_dir is not None:
             raise
         # Its 1,000 images are those of the default subset of the whole set: the numbers are the same.
-        whole = source.load(EMBEDDED[trained], split)
-        notes = [f"{trained} is not on this machine: its embedded part {whole.name} stands in"]
-    if examples == "all":
-        return whole, notes
-    found = whole.subset(min(EXAMPLES, len(whole)) if examples is None else examples, seed)
-    shares, drawn = (torch.bincount(d.y, minlength=whole.classes) / len(d) for d in (whole, found))
-    if (shares - drawn).abs().max() > 0.02:
+        found = load(EMBEDDED[trained])
+        notes = [f"{trained} is not on this machine: its embedded part {found.name} stands in"]
+    drawn = torch.bincount(found.y, minlength=found.classes) / len(found) if found.shares else None
+    if drawn is not None and (torch.tensor(found.shares) - drawn).abs().max() > 0.02:
         notes.append(
-            f"the {len(found):,} examples are class-balanced, {whole.name} is not: every number weighs the "
+            f"the {len(found):,} examples are class-balanced, {found.name} is not: every number weighs the "
             "classes alike; --examples all takes them as they come"
         )
     return found, notes

@@ -87,3 +87,42 @@ def test_what_is_no_data_is_refused_in_words(case):
 def test_a_label_beyond_the_classes_is_refused():
     with pytest.raises(DataError, match="3 classes"):
         Data(torch.zeros(1, 1), torch.tensor([3]), torch.tensor([0]), classes=3)
+
+
+def test_numbers_to_predict_are_no_classes_and_are_drawn_without_regard_to_them():
+    y = torch.arange(300.0).view(-1, 1) // 100
+    data = Data.of(torch.rand(300, 2), y, numbers=True)
+    assert data.classes == 0
+    few = data.subset(30, seed=4)
+    assert torch.equal(few.index, few.index.sort().values)
+    assert torch.equal(few.y, y[few.index])
+    # The same lot for any targets: nothing is balanced.
+    assert torch.equal(few.index, Data.of(data.x, y.flip(0), numbers=True).subset(30, seed=4).index)
+    assert not torch.equal(few.index, data.subset(30, seed=5).index)
+    assert [len(group) for group in data.groups(7)] == [43] * 6 + [42]
+
+
+def test_whole_numbers_are_labels_even_where_numbers_are_taken():
+    assert Data.of(torch.rand(4, 2), torch.arange(4), numbers=True).classes == 4
+
+
+@pytest.mark.parametrize(
+    ("y", "told", "words"),
+    [
+        (torch.tensor([0.5, torch.nan]), {}, "NaN or infinity"),
+        (torch.rand(2, 0), {}, "one or more for each example"),
+        (torch.rand(2, 1, 1), {}, r"numbers of shape \(2, k\)"),
+        (torch.rand(3), {}, "holds 2 examples"),
+        (torch.rand(2), {"classes": 3}, "has 3 classes"),
+    ],
+)
+def test_what_is_no_number_to_predict_is_refused_in_words(y, told, words):
+    with pytest.raises(DataError, match=words):
+        Data.of(torch.rand(2, 2), y, numbers=True, **told)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_half_precision_is_kept_in_full(kind):
+    data = Data.of(torch.rand(3, 2).to(kind), torch.rand(3).to(kind), numbers=True)
+    assert data.y.dtype == torch.float32
+    assert len(data.sha256) == 64

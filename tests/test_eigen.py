@@ -117,9 +117,13 @@ def test_operators_in_float32_are_solved_to_their_precision(name, which):
     np.testing.assert_allclose(found.eigenvalues, A.top(2, which), rtol=0, atol=1e-5 * A.norm)
 
 
+# Smaller ones have squares that are 0 in float64, and so residuals that are.
+VALUES = st.floats(-1, 1).map(lambda value: value if abs(value) > 1e-100 else 0.0)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.floats(-1, 1), min_size=1, max_size=40),
+    st.lists(VALUES, min_size=1, max_size=40),
     st.integers(1, 40),
     st.sampled_from(["LA", "LM", "SA"]),
     st.integers(0, 5),

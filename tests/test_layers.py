@@ -9,10 +9,11 @@ import landscape
 
 ROOT = Path(landscape.__file__).parent
 FLOORS = {
-    1: "budget data sampling fit network losses results registry files format errors log progress _version",
+    1: "budget data sampling fit network normalization losses results registry files format errors log "
+    "progress _version",
     2: "attacks linalg models datasets",
     3: "objective hessian checkpoints squares per_example statistics task",
-    4: "analyzers crosscheck affine directions axes surfaces",
+    4: "analyzers crosscheck affine directions axes surfaces opening",
     5: "runs subjects plot training report",
     6: "cli",
 }

@@ -12,13 +12,25 @@ from landscape import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [
-    line.removeprefix("$ ").split("#")[0].strip()
-    for language, block in BLOCKS
-    for line in block.splitlines()
-    if not language and line.removeprefix("$ ").startswith(("landscape ", "make "))
-]
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """The blocks of code of a page, each with its language, "" where none is said."""
+    return re.findall(r"```(\w*)\n(.*?)```", page, flags=re.DOTALL)
+
+
+def commands(found: list[tuple[str, str]]) -> list[str]:
+    """The commands in blocks of code, without prompts and comments."""
+    return [
+        line.removeprefix("$ ").split("#")[0].strip()
+        for language, block in found
+        for line in block.splitlines()
+        if not language and line.removeprefix("$ ").startswith(("landscape ", "make "))
+    ]
+
+
+BLOCKS = blocks(README)
+COMMANDS = commands(BLOCKS)
 
 
 @pytest.mark.slow

@@ -162,7 +162,8 @@ def test_the_checkpoint_says_how_it_was_made_and_makes_the_same_model(npz, tmp_p
     metrics = told["metrics"]
     assert (metrics["split"], metrics["examples"], metrics["robust_examples"]) == ("test", 50, 50)
     assert metrics["strong_attack"] == "pgd:steps=5,restarts=2"
-    module, spec, _ = load_model(file)
+    loaded = load_model(file)
+    module, spec = loaded.module, loaded.model
     assert spec == MODEL
     assert evaluate(module, load(npz, "test"), Budget("8/255")) == metrics
 
@@ -171,7 +172,7 @@ def test_classes_that_the_model_was_not_told_of_are_in_its_specification(tmp_pat
     np.savez(tmp_path / "a.npz", x_train=data.x, y_train=data.y % 3, x_test=data.x, y_test=data.y % 6)
     told = run(MODEL, str(tmp_path / "a.npz"), tmp_path / "a.pt", budget=Budget(0), epochs=1)
     assert told["model"] == f"{MODEL},classes=6"  # the test split has more of them
-    module, _, _ = load_model(read(tmp_path / "a.pt"))
+    module = load_model(read(tmp_path / "a.pt")).module
     assert len(module(data.x)[0]) == 6
 
 
@@ -192,7 +193,7 @@ def test_an_interrupted_training_keeps_the_last_epoch(npz, tmp_path):
     assert (file.metadata["training"]["epochs"], len(file.metadata["history"])) == (2, 2)
     assert file.metadata["metrics"] == {}
     run(MODEL, npz, tmp_path / "b.pt", budget=Budget(0), epochs=2)
-    assert same(load_model(file)[0], load_model(read(tmp_path / "b.pt"))[0])
+    assert same(load_model(file).module, load_model(read(tmp_path / "b.pt")).module)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"a.pt", "a.h5", "b.pt", "b.h5", "brightest.npz"}
 

@@ -20,7 +20,7 @@ class VGG(nn.Module):
                 layers.append(nn.MaxPool2d(2))
                 continue
             layers += [
-                nn.Conv2d(channels, size * width, 3, padding=1),
+                nn.Conv2d(channels, size * width, 3, padding=1, bias=bias),
                 nn.BatchNorm2d(size * width),
                 nn.ReLU(),
             ]

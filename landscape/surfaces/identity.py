@@ -11,6 +11,8 @@ from torch import Tensor
 
 from landscape._version import __version__
 from landscape.axes import Axis
+from landscape.losses import name_of
+from landscape.normalization import of_module
 from landscape.objective import Point
 from landscape.surfaces.cells import Sheet
 from landscape.surfaces.lattice import Lattice
@@ -28,9 +30,10 @@ def identity(
         "y": None if line else lattice.y.tolist(),
         "data": o.data.sha256,
         "model": architecture(point),
+        "normalization": str(of_module(o.network.module) or "none"),
         "weights": _digest(map(_bytes, [lattice.theta, *o.network.rest().values()])),
         "directions": _digest(map(_bytes, _vectors(lattice.axes))),
-        "loss": getattr(o.loss, "__qualname__", repr(o.loss)),
+        "loss": name_of(o.loss),
         "precision": f"{lattice.theta.dtype} on {lattice.theta.device.type}",
         "versions": f"landscape {__version__}, torch {torch.__version__}",
         "bn": settings.bn,

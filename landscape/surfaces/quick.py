@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from landscape.attacks.base import ascent
 from landscape.data import CHUNK
-from landscape.network import Network
+from landscape.network import Network, logits
 from landscape.objective import Objective
 from landscape.surfaces.settings import Precision
 
@@ -52,7 +52,7 @@ class Quick:
             return self.network(parts, x, buffers)
         named = dict(zip(self.network.names, parts, strict=True))
         low = {name: b.bfloat16() if b.is_floating_point() else b for name, b in buffers.items()}
-        return functional_call(self.module, {**named, **low}, (x.bfloat16(),)).to(x.dtype)
+        return logits(functional_call(self.module, {**named, **low}, (x.bfloat16(),))).to(x.dtype)
 
 
 def tuned(o: Objective, attacked: bool, wanted: Precision) -> Tuned:
