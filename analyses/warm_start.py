@@ -51,8 +51,8 @@ class Scene:
         parts = o.network.parts(theta.to(o.network.theta))
         if quick is None:
             return lambda x: o.losses(parts, x, o.data.y)
-        low = quick.parts(parts)
-        return lambda x: o.loss(quick(low, x, {}), o.data.y)
+        given = quick.given(parts, {})
+        return lambda x: o.loss(quick(given, x), o.data.y)
 
 
 def scene(checkpoint: str, per_unit: int, told: argparse.Namespace) -> Scene:
@@ -97,7 +97,7 @@ def warm(at: Scene, budgets: list[Budget], steps: int, *, half: bool = True) -> 
     """The mean loss in each cell under each budget, from the neighbours' adversaries."""
     o = at.objective
     x = o.data.inputs(slice(None), o.network.theta)[0]
-    quick = Quick(o.network, True) if half else None
+    quick = Quick(o.network, True, x) if half else None
     ends = {(0, 0): [replace(o, budget=b, attack=PGD()).at().perturbed.x for b in budgets]}
     means: list[list[Tensor]] = [[] for _ in budgets]
     for place, parent in at.tree.items():

@@ -96,7 +96,7 @@ def _diagonal(point: Point) -> tuple[Tensor, Tensor]:
     def chunk(rows: slice) -> Tensor:
         x, y = point.perturbed.inputs(rows, point.theta)
         with torch.enable_grad():
-            logits = network(leaves, x)
+            logits = network.plain(leaves, x)
         if logits.shape[1] > MOST_CLASSES:
             raise NotPiecewiseAffine(f"{logits.shape[1]} classes need as many backward passes")
         layers = _layers(logits, leaves)
@@ -290,7 +290,7 @@ def _check_batch(logits: Tensor, point: Point, x: Tensor) -> None:
     half = (len(x) + 1) // 2
     try:
         with torch.no_grad():
-            alone = point.objective.network(point.parts, x[:half])
+            alone = point.objective.network.plain(point.parts, x[:half])
     except (RuntimeError, ValueError, IndexError) as error:
         raise NotPiecewiseAffine(f"the model does not take {half} examples for {len(x)}") from error
     allowed = torch.finfo(logits.dtype).eps ** 0.5 * logits.abs().amax()

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from landscape.errors import NumericalError
 from landscape.hessian import second_derivatives
 from landscape.linalg.eigen import Spectrum
-from landscape.network import logits
 from landscape.objective import Point, flat
+from landscape.outputs import logits
 
 PROBES = 30
 ITERATIONS = 200

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from landscape.errors import CheckpointError, InputError
+from landscape.folded import Folded, folded, transformed
+from landscape.outputs import logits
 
 
 class Network:
@@ -18,7 +19,8 @@ class Network:
 
     It keeps a copy of the module in evaluation mode; the module that came is never touched. BatchNorm so uses
     its running statistics and dropout is off. θ lists the parameters that require a gradient in the order of
-    `named_parameters()`, a tied one once; frozen parameters are part of f.
+    `named_parameters()`, a tied one once; frozen parameters are part of f. It is computed with BatchNorm folded
+    into the layers before it, see `folded.py`, which changes rounding alone.
 
     module: any nn.Module that maps a batch of inputs to logits, each example by itself
     dtype, device: of θ and of all computation
@@ -47,6 +49,7 @@ class Network:
         self.sizes = tuple(p.numel() for p in parameters.values())
         self.theta = torch.cat([p.detach().reshape(-1) for p in parameters.values()])
         self.module.requires_grad_(False)
+        self._folded: Folded | None = None
         if not torch.isfinite(self.theta).all():
             bad = [name for name, p in parameters.items() if not torch.isfinite(p).all()]
             raise CheckpointError(f"the parameters {', '.join(bad)} contain NaN or infinity")
@@ -70,8 +73,25 @@ class Network:
 
         buffers: by name, in place of the module's own, such as the running statistics of BatchNorm
         """
-        given = {**dict(zip(self.names, parts, strict=True)), **(buffers or {})}
-        return logits(functional_call(self.module, given, (x,)))
+        return logits(self.folded(x)(self.given(parts, buffers), x))
+
+    def plain(self, parts: Sequence[Tensor], x: Tensor) -> Tensor:
+        """The same by the module as it came, whose layers the graph behind the logits then shows."""
+        return logits(functional_call(self.module, self.given(parts), (x,)))
+
+    def given(
+        self, parts: Sequence[Tensor], buffers: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """The tensors that take the place of the module's own, by name."""
+        return {**dict(zip(self.names, parts, strict=True)), **(buffers or {})}
+
+    def folded(self, x: Tensor) -> Folded:
+        """The module with BatchNorm folded, as the first pass over inputs like x (B, …) tells."""
+        if self._folded is None:
+            if transformed():
+                return Folded(self.module, [])
+            self._folded = folded(self.module, x)
+        return self._folded
 
     def rest(self) -> dict[str, Tensor]:
         """What f depends on besides θ, by name: buffers such as running statistics, frozen parameters."""
@@ -123,17 +143,3 @@ class Network:
                 "the model's outputs for an example depend on the other examples of the batch, so that it "
                 "has no loss of an example; let it take each example by itself"
             )
-
-
-def logits(output: Any) -> Any:
-    """The logits in what a module returns: itself, its `.logits` or "logits", or the first of several.
-
-    Classifiers of Hugging Face return objects, those of MadryLab (logits, input).
-    """
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, Mapping):
-        return output.get("logits", next(iter(output.values())) if len(output) == 1 else output)
-    if hasattr(output, "logits"):
-        return output.logits
-    return output[0] if isinstance(output, tuple | list) and output else output

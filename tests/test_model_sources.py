@@ -10,7 +10,7 @@ from torch import nn
 from landscape import Data, Network, Objective
 from landscape.errors import InputError
 from landscape.models.source import make, of_others
-from landscape.network import logits
+from landscape.outputs import logits
 
 torch.set_num_threads(1)
 

@@ -50,10 +50,6 @@ class At:
     def rest(self) -> dict[str, Tensor]:
         return self.cells.lattice.rest(self.cell)
 
-    @cached_property
-    def quick_parts(self) -> list[Tensor]:
-        return self.cells.quick.parts(self.parts)
-
     def statistics(self, x: Tensor) -> dict[str, Tensor]:
         """What but θ is this cell's own of the network: BatchNorm's statistics frozen, or on x (n, …)."""
         c = self.cells
@@ -84,13 +80,12 @@ class At:
 
     def losses(self, y: Tensor, buffers: dict[str, Tensor], *, quick: bool = False) -> Losses:
         """The losses of inputs as an attack sees them, in its own precision if `quick`."""
-        o = self.cells.objective
+        o, low = self.cells.objective, self.cells.quick
+        given = low.given(self.parts, buffers) if quick else {}
 
         def losses(x: Tensor) -> Tensor:
             o.work["gradient" if torch.is_grad_enabled() and x.requires_grad else "forward"] += len(x)
-            if quick:
-                return o.loss(self.cells.quick(self.quick_parts, x, buffers), y)
-            return o.loss(o.network(self.parts, x, buffers), y)
+            return o.loss(low(given, x) if quick else o.network(self.parts, x, buffers), y)
 
         return losses
 

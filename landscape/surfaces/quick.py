@@ -12,8 +12,9 @@ from torch.func import functional_call
 
 from landscape.attacks.base import ascent
 from landscape.data import CHUNK
-from landscape.network import Network, logits
+from landscape.network import Network
 from landscape.objective import Objective
+from landscape.outputs import logits
 from landscape.surfaces.settings import Precision
 
 CLOSE = 0.02
@@ -37,22 +38,26 @@ class Tuned:
 
 
 class Quick:
-    """The network as an attack sees it, in bfloat16 or its own precision; told losses never come from it."""
+    """The network as an attack sees it, in bfloat16 or its own precision; told losses never come from it.
 
-    def __init__(self, network: Network, half: bool) -> None:
-        self.network, self.half = network, half
-        self.module = copy.deepcopy(network.module).to(torch.bfloat16) if half else None
+    x: inputs (B, …) like those that it will see
+    """
 
-    def parts(self, parts: list[Tensor]) -> list[Tensor]:
-        return [part.to(torch.bfloat16) for part in parts] if self.half else parts
+    def __init__(self, network: Network, half: bool, x: Tensor) -> None:
+        self.network, self.half, self.folded = network, half, network.folded(x)
+        self.module = copy.deepcopy(self.folded.module).to(torch.bfloat16) if half else self.folded.module
 
-    def __call__(self, parts: list[Tensor], x: Tensor, buffers: dict[str, Tensor]) -> Tensor:
+    def given(self, parts: list[Tensor], buffers: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What it takes for these tensors of the network, by name; they are rounded last."""
+        found = self.folded.tensors(self.network.given(parts, buffers))
+        if not self.half:
+            return found
+        return {name: t.bfloat16() if t.is_floating_point() else t for name, t in found.items()}
+
+    def __call__(self, given: dict[str, Tensor], x: Tensor) -> Tensor:
         """The logits (B, C), in the network's own type."""
-        if self.module is None:
-            return self.network(parts, x, buffers)
-        named = dict(zip(self.network.names, parts, strict=True))
-        low = {name: b.bfloat16() if b.is_floating_point() else b for name, b in buffers.items()}
-        return logits(functional_call(self.module, {**named, **low}, (x.bfloat16(),))).to(x.dtype)
+        found = logits(functional_call(self.module, given, (x.bfloat16() if self.half else x,)))
+        return found.to(x.dtype)
 
 
 def tuned(o: Objective, attacked: bool, wanted: Precision) -> Tuned:
@@ -77,18 +82,18 @@ def tuned(o: Objective, attacked: bool, wanted: Precision) -> Tuned:
 
 def _seconds(o: Objective, x: Tensor, y: Tensor, batch: int, attacked: bool, half: bool) -> float:
     """Of a pass over x, the better of two after a first one."""
-    quick = Quick(o.network, half)
-    parts = quick.parts(o.network.parts(o.network.theta))
+    quick = Quick(o.network, half, x)
+    given = quick.given(o.network.parts(o.network.theta), {})
     taken = []
     for _ in range(3):
         began = time.perf_counter()
         for rows in (slice(first, first + batch) for first in range(0, len(x), batch)):
             if attacked:
                 labels = y[rows]
-                ascent(lambda moved: o.loss(quick(parts, moved, {}), labels), x[rows])  # noqa: B023
+                ascent(lambda moved: o.loss(quick(given, moved), labels), x[rows])  # noqa: B023
             else:
                 with torch.no_grad():
-                    quick(parts, x[rows], {})
+                    quick(given, x[rows])
         taken.append(time.perf_counter() - began)
         if taken[-1] > 1.0:  # a large net: the first is good enough
             break
@@ -97,10 +102,10 @@ def _seconds(o: Objective, x: Tensor, y: Tensor, batch: int, attacked: bool, hal
 
 def _bears_half(network: Network, x: Tensor) -> bool:
     """Whether its outputs in half precision are close to its own."""
-    quick, parts = Quick(network, True), network.parts(network.theta)
+    quick, parts = Quick(network, True, x), network.parts(network.theta)
     try:
         with torch.no_grad():
-            exact, here = network(parts, x[:32]), quick(quick.parts(parts), x[:32], {})
+            exact, here = network(parts, x[:32]), quick(quick.given(parts, {}), x[:32])
         return bool((here - exact).abs().max() <= CLOSE * (exact.max() - exact.min()))
     except Exception:  # code of the user's own that makes float32 tensors of its own
         return False

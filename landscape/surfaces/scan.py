@@ -238,7 +238,7 @@ class Scan:
             root={str(p.objective.budget): p.perturbed.x for p in self.root.points if p.objective.budget.eps},
             # A PGD of the user's is carried on from a neighbour's end; other attacks have no such start.
             warm=Warm(steps=settings.steps_warm) if settings.steps_warm and type(attack) is PGD else None,
-            quick=Quick(o.network, self.tuned.half),
+            quick=Quick(o.network, self.tuned.half, o.data.inputs(slice(0, 2), o.network.theta)[0]),
             checked=frozenset(checked.tolist()),
             keep=frozenset(self.lattice.parents.tolist()),
             state=state,
