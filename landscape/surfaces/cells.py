@@ -15,6 +15,7 @@ from landscape.attacks.warm import Judged, Warm, packed, unpacked
 from landscape.budget import Budget
 from landscape.objective import GROUPS, Objective, exact_arithmetic
 from landscape.surfaces.at import At
+from landscape.surfaces.fused import Fused
 from landscape.surfaces.lattice import ROOT, Lattice
 from landscape.surfaces.quick import Quick
 from landscape.surfaces.settings import Adversaries, Statistics
@@ -103,9 +104,15 @@ class Cells:
         chunks = data.chunks(self.objective.batch_size)
         return [(self.x[rows], y[rows], data.index[rows], rows) for rows in chunks]
 
+    @cached_property
+    def exact(self) -> Fused:
+        """The network as it judges inputs; confirmed on a pass of each size that there is."""
+        sizes = {len(x): x for x, *_ in self.inputs}
+        return Fused(self.objective.network, list(sizes.values()))
+
     def ready(self) -> None:
         """Bring into memory what all cells need, before workers fork and would each do so."""
-        _ = self.rows, self.inputs, self.balls
+        _ = self.rows, self.inputs, self.balls, self.exact
 
     def __call__(self, cell: int) -> tuple[np.ndarray, np.ndarray]:
         before = [self.objective.work[name] for name in WORK]

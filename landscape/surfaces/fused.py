@@ -1,0 +1,102 @@
+"""The network for passes that need no gradient: sums and ReLU are done while a convolution writes its outputs.
+
+A fifth of the time of a ResNet's pass is reading and writing its activations once more. The network's graph is
+traced; where it cannot be, or where a bit of the outputs would change, the network stays as it is.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+
+from landscape.network import Network
+
+SUMS = (operator.add, operator.iadd, torch.add)
+RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_", nn.ReLU)
+
+
+class Fused:
+    """The network without gradients, bit for bit; see the top of the file.
+
+    batches: inputs (B, …) of each size that it will see, on which it is confirmed
+    """
+
+    def __init__(self, network: Network, batches: list[Tensor]) -> None:
+        self.network, self.folded = network, network.folded(batches[0])
+        self.module = self.folded.module
+        whole, parts = self.module, network.parts(network.theta)
+        try:
+            self.module = _fused(whole)
+            right = all(torch.equal(self(parts, x), network(parts, x)) for x in batches)
+        except Exception:  # code of the user's own that cannot be traced, or a platform without the operation
+            right = False
+        if not right:
+            self.module = whole
+
+    @torch.no_grad()
+    def __call__(self, parts: list[Tensor], x: Tensor, buffers: dict[str, Tensor] | None = None) -> Tensor:
+        """The logits (B, C) of x (B, …), as the network's own call."""
+        return functional_call(self.module, self.folded.tensors(self.network.given(parts, buffers)), (x,))
+
+
+class _Convolution(nn.Module):
+    """A convolution, the sum with another tensor, ReLU: in one operation."""
+
+    def __init__(self, own: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = own.weight, own.bias
+        self.settings = own.padding, own.stride, own.dilation, own.groups
+
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        run, own = torch.ops.mkldnn._convolution_pointwise, (self.weight, self.bias, *self.settings)
+        if other is None:
+            return run(x, *own, "relu", [], "")
+        return run.binary(x, other, *own, "add", 1.0, "relu", [], "")
+
+
+def _fused(module: nn.Module) -> nn.Module:
+    """A copy of the module that shares its tensors; raises where it cannot be traced."""
+    graph = fx.symbolic_trace(module)
+    kinds = {name: type(m) for name, m in graph.named_modules()}
+
+    def kind(node: Any) -> Any:
+        return kinds.get(node.target) if node.op == "call_module" else node.target
+
+    def convolution(node: Any) -> bool:
+        """Whether it is one whose outputs nobody but the next operation sees."""
+        if not isinstance(node, fx.Node) or kind(node) is not nn.Conv2d or len(node.users) > 1:
+            return False
+        own = graph.get_submodule(str(node.target))
+        return own.padding_mode == "zeros" and not isinstance(own.padding, str) and calls[node.target] == 1
+
+    calls = Counter(node.target for node in graph.graph.nodes if node.op == "call_module")
+    for node in list(graph.graph.nodes):
+        if kind(node) is nn.Identity:  # where BatchNorm was
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+        if kind(node) not in RELUS:
+            continue
+        last, other = node.args[0], ()
+        if kind(last) in SUMS and len(last.users) == 1 and len(last.args) == 2 and not last.kwargs:
+            # `a += b` writes to a, which others may see.
+            places = (0,) if kind(last) is operator.iadd else (0, 1)
+            own = [k for k in places if convolution(last.args[k])]
+            if own and isinstance(last.args[1 - own[0]], fx.Node):
+                last, other = last.args[own[0]], (last.args[1 - own[0]],)
+        if not convolution(last):
+            continue
+        name = str(last.target)
+        graph.set_submodule(name, _Convolution(graph.get_submodule(name)))
+        with graph.graph.inserting_before(node):
+            node.replace_all_uses_with(graph.graph.call_module(name, (last.args[0], *other)))
+        graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
