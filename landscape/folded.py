@@ -1,12 +1,12 @@
 """A module with BatchNorm as part of the layers before it: the same function in fewer operations.
 
-In evaluation BatchNorm is affine: with the convolution or linear layer before it, it is one layer of that kind,
+In evaluation BatchNorm is affine, and with the convolution or linear layer before it one layer of that kind,
 
     w' = w γ / √(σ² + ε),    b' = β + (b − μ) γ / √(σ² + ε),
 
-for any weights and statistics, and as differentiable in them. A pass is so a third faster, a Hessian product
-twice as fast. What stands before what is watched in a pass over other weights and confirmed there; a pair that
-is not sure stays as it is.
+for any weights and statistics, and as differentiable in them. Which BatchNorm alone sees the outputs of which
+layer is watched in a pass at other weights and statistics, where the outputs confirm it; what is not sure
+stays as it is.
 """
 
 from __future__ import annotations
@@ -36,32 +36,29 @@ class Pair:
 
     names: tuple[str, str]
     layer: Any
-    norm: _BatchNorm
+    norm: Any
 
     def __call__(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weight and bias of the one layer, by name, of tensors that are given by name or their own."""
 
-        def own(name: str, module: nn.Module, kind: str) -> Tensor | None:
+        def own(name: str, module: nn.Module, kind: str) -> Any:
             return given.get(f"{name}.{kind}", getattr(module, kind))
 
-        (layer, norm), shape = self.names, self.layer.weight.shape
-        variance, gamma = own(norm, self.norm, "running_var"), own(norm, self.norm, "weight")
-        mean, beta = own(norm, self.norm, "running_mean"), own(norm, self.norm, "bias")
-        weight, bias = own(layer, self.layer, "weight"), own(layer, self.layer, "bias")
-        assert variance is not None
-        assert mean is not None
-        assert weight is not None
+        layer, norm = self.names
+        weight, bias = (own(layer, self.layer, kind) for kind in ("weight", "bias"))
+        gamma, beta = (own(norm, self.norm, kind) for kind in ("weight", "bias"))
+        mean, variance = (own(norm, self.norm, f"running_{kind}") for kind in ("mean", "var"))
         scale = (variance + self.norm.eps).rsqrt()
         scale = scale if gamma is None else scale * gamma
         shift = -mean * scale if bias is None else (bias - mean) * scale
         return {
-            f"{layer}.weight": weight * scale.view(-1, *[1] * (len(shape) - 1)),
+            f"{layer}.weight": weight * scale.view(-1, *[1] * (weight.ndim - 1)),
             f"{layer}.bias": shift if beta is None else shift + beta,
         }
 
 
 class Folded:
-    """A module without the BatchNorms of some pairs, as a function of the tensors that the whole module takes.
+    """A module without the BatchNorms of some pairs, as a function of the tensors that the whole takes.
 
     module: without them; its other tensors are those of the whole
     """
@@ -106,6 +103,12 @@ def transformed() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
+def untouched(layer: nn.Module) -> bool:
+    """Whether a layer does what its type says: it has no hook, no forward of its own, no computed weight."""
+    hooks = layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks
+    return "weight" in layer._parameters and "forward" not in vars(layer) and not any(hooks)
+
+
 def _without(whole: nn.Module, pairs: list[Pair]) -> nn.Module:
     shared: dict[int, Any] = {id(t): t for t in [*whole.parameters(), *whole.buffers()]}
     module = copy.deepcopy(whole, shared)
@@ -136,7 +139,7 @@ def _elsewhere(module: nn.Module) -> nn.Module:
 
 
 def _watched(module: nn.Module, x: Tensor) -> list[tuple[str, str]]:
-    """The names of the layers, each with those of the BatchNorm that alone sees its outputs in a pass over x."""
+    """The names of layers, each with that of the BatchNorm that alone sees its outputs in a pass over x."""
     name = {m: n for n, m in _alone(module)}
     called: Counter[nn.Module] = Counter()
     outputs: dict[Any, tuple[nn.Module, Tensor]] = {}  # kept, so that no node takes the place of another
@@ -171,16 +174,14 @@ def _alone(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Layers and BatchNorms in evaluation, by name, that do what their type says and share nothing."""
     every = list(module.named_modules(remove_duplicate=False))
     uses = Counter(id(m) for _, m in every)
-    tensors = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
-    uses.update(id(tensor) for _, tensor in tensors)
+    for named in (module.named_parameters, module.named_buffers):
+        uses.update(id(tensor) for _, tensor in named(remove_duplicate=False))
     for name, m in every:
-        if type(m) not in LAYERS + NORMS or "forward" in vars(m) or not name:
+        if type(m) not in LAYERS + NORMS or not untouched(m) or not name:
             continue
-        hooks = (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks)
         own = [m, *m._parameters.values(), *m._buffers.values()]
         kept = not isinstance(m, _BatchNorm) or (m.running_mean is not None and m.running_var is not None)
-        plain = "weight" in m._parameters and not any(hooks)
-        if kept and plain and all(uses[id(one)] == 1 for one in own if one is not None):
+        if kept and all(uses[id(one)] == 1 for one in own if one is not None):
             yield name, m
 
 

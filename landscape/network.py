@@ -19,8 +19,8 @@ class Network:
 
     It keeps a copy of the module in evaluation mode; the module that came is never touched. BatchNorm so uses
     its running statistics and dropout is off. θ lists the parameters that require a gradient in the order of
-    `named_parameters()`, a tied one once; frozen parameters are part of f. It is computed with BatchNorm folded
-    into the layers before it, see `folded.py`, which changes rounding alone.
+    `named_parameters()`, a tied one once; frozen parameters are part of f. BatchNorm is folded into the layer
+    before it, see `folded.py`, which changes rounding alone.
 
     module: any nn.Module that maps a batch of inputs to logits, each example by itself
     dtype, device: of θ and of all computation

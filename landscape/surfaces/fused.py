@@ -1,7 +1,7 @@
-"""The network for passes that need no gradient: sums and ReLU are done while a convolution writes its outputs.
+"""The network for passes without gradients: sums and ReLU are done while a convolution writes its outputs.
 
-A fifth of the time of a ResNet's pass is reading and writing its activations once more. The network's graph is
-traced; where it cannot be, or where a bit of the outputs would change, the network stays as it is.
+A fifth of the time of a ResNet's pass is reading and writing its activations once more. The network's graph
+is traced; where it cannot be, or where a bit of the outputs would change, the network stays as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
+from landscape.folded import untouched
 from landscape.network import Network
 
 SUMS = (operator.add, operator.iadd, torch.add)
@@ -30,17 +31,21 @@ class Fused:
     def __init__(self, network: Network, batches: list[Tensor]) -> None:
         self.network, self.folded = network, network.folded(batches[0])
         self.module = self.folded.module
-        whole, parts = self.module, network.parts(network.theta)
+        whole = self.module
+        # At other weights and statistics too: a trace may have taken their values for constants.
+        others = {name: 1.1 * tensor for name, tensor in network.rest().items()}
+        cells = [(network.parts(network.theta), {}), (network.parts(1.1 * network.theta), others)]
         try:
             self.module = _fused(whole)
-            right = all(torch.equal(self(parts, x), network(parts, x)) for x in batches)
+            with torch.no_grad():
+                right = all(torch.equal(self(p, x, b), network(p, x, b)) for p, b in cells for x in batches)
         except Exception:  # code of the user's own that cannot be traced, or a platform without the operation
             right = False
         if not right:
             self.module = whole
 
     @torch.no_grad()
-    def __call__(self, parts: list[Tensor], x: Tensor, buffers: dict[str, Tensor] | None = None) -> Tensor:
+    def __call__(self, parts: list[Tensor], x: Tensor, buffers: dict[str, Tensor]) -> Tensor:
         """The logits (B, C) of x (B, …), as the network's own call."""
         return functional_call(self.module, self.folded.tensors(self.network.given(parts, buffers)), (x,))
 
@@ -48,7 +53,7 @@ class Fused:
 class _Convolution(nn.Module):
     """A convolution, the sum with another tensor, ReLU: in one operation."""
 
-    def __init__(self, own: nn.Conv2d) -> None:
+    def __init__(self, own: Any) -> None:
         super().__init__()
         self.weight, self.bias = own.weight, own.bias
         self.settings = own.padding, own.stride, own.dilation, own.groups
@@ -61,7 +66,7 @@ class _Convolution(nn.Module):
 
 
 def _fused(module: nn.Module) -> nn.Module:
-    """A copy of the module that shares its tensors; raises where it cannot be traced."""
+    """A copy of the module that shares its tensors, or itself; raises where it cannot be traced."""
     graph = fx.symbolic_trace(module)
     kinds = {name: type(m) for name, m in graph.named_modules()}
 
@@ -73,7 +78,8 @@ def _fused(module: nn.Module) -> nn.Module:
         if not isinstance(node, fx.Node) or kind(node) is not nn.Conv2d or len(node.users) > 1:
             return False
         own = graph.get_submodule(str(node.target))
-        return own.padding_mode == "zeros" and not isinstance(own.padding, str) and calls[node.target] == 1
+        plain = own.padding_mode == "zeros" and not isinstance(own.padding, str)
+        return plain and untouched(own) and calls[node.target] == 1
 
     calls = Counter(node.target for node in graph.graph.nodes if node.op == "call_module")
     for node in list(graph.graph.nodes):
@@ -82,7 +88,7 @@ def _fused(module: nn.Module) -> nn.Module:
             graph.graph.erase_node(node)
         if kind(node) not in RELUS:
             continue
-        last, other = node.args[0], ()
+        last, other = node.args[0], tuple[fx.Node, ...]()
         if kind(last) in SUMS and len(last.users) == 1 and len(last.args) == 2 and not last.kwargs:
             # `a += b` writes to a, which others may see.
             places = (0,) if kind(last) is operator.iadd else (0, 1)
@@ -96,7 +102,8 @@ def _fused(module: nn.Module) -> nn.Module:
         with graph.graph.inserting_before(node):
             node.replace_all_uses_with(graph.graph.call_module(name, (last.args[0], *other)))
         graph.graph.erase_node(node)
+    if not any(isinstance(m, _Convolution) for m in graph.modules()):
+        return module
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
-
