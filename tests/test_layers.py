@@ -9,8 +9,8 @@ import landscape
 
 ROOT = Path(landscape.__file__).parent
 FLOORS = {
-    1: "budget data sampling fit network folded outputs normalization losses results registry files format errors log "
-    "progress _version",
+    1: "budget data sampling fit network folded outputs normalization losses results registry files format "
+    "errors log progress _version",
     2: "attacks linalg models datasets",
     3: "objective hessian checkpoints squares per_example statistics task",
     4: "analyzers crosscheck affine directions axes surfaces opening",

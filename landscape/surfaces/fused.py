@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 from landscape.folded import untouched
 from landscape.network import Network
+from landscape.outputs import logits
 
 SUMS = (operator.add, operator.iadd, torch.add)
 RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_", nn.ReLU)
@@ -47,7 +48,8 @@ class Fused:
     @torch.no_grad()
     def __call__(self, parts: list[Tensor], x: Tensor, buffers: dict[str, Tensor]) -> Tensor:
         """The logits (B, C) of x (B, …), as the network's own call."""
-        return functional_call(self.module, self.folded.tensors(self.network.given(parts, buffers)), (x,))
+        given = self.folded.tensors(self.network.given(parts, buffers))
+        return logits(functional_call(self.module, given, (x,)))
 
 
 class _Convolution(nn.Module):
@@ -106,4 +108,7 @@ def _fused(module: nn.Module) -> nn.Module:
         return module
     graph.graph.eliminate_dead_code()
     graph.recompile()
+    graph._forward_pre_hooks.update(
+        module._forward_pre_hooks
+    )  # the normalisation of inputs; it is not traced
     return graph
