@@ -19,6 +19,7 @@ import click
 from landscape import registry
 from landscape._version import __version__
 from landscape.errors import InputError, LandscapeError
+from landscape.format import printable
 
 if TYPE_CHECKING:
     from landscape.results import Run
@@ -79,7 +80,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _complain(text: str, code: int) -> int:
-    print(f"landscape: {' '.join(text.split())}", file=sys.stderr)
+    print(f"landscape: {printable(' '.join(text.split()))}", file=sys.stderr)
     return code
 
 

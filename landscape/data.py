@@ -59,7 +59,8 @@ class Data:
             if not torch.isfinite(self.x).all():
                 raise DataError(f"the images of {self.name} contain NaN or infinity")
             low, high = self.x.min().item(), self.x.max().item()
-            if low < 0 or high > 1:
+            # Features of a regression may be of any size, without a budget.
+            if (low < 0 or high > 1) and not (numbers and self.x.ndim == 2):
                 raise DataError(
                     f"the images of {self.name} lie in [{low:.4g}, {high:.4g}], outside [0, 1]: divide by "
                     "255, or undo the normalisation and make it the model's first layer, so that eps is in "
@@ -76,7 +77,10 @@ class Data:
         if self.y.dtype != torch.int64:
             raise DataError(f"the labels of {self.name} are {self.y.dtype}; they must be whole numbers")
         if self.y.min() < 0:
-            raise DataError(f"the labels of {self.name} go down to {int(self.y.min())}; they count from 0")
+            raise DataError(
+                f"the labels of {self.name} go down to {int(self.y.min())}; they count from 0; "
+                "numbers to predict are floating point, with --loss mse"
+            )
         if self.classes and self.y.max() >= self.classes:
             raise DataError(
                 f"the labels of {self.name} go up to {int(self.y.max())}, but it has {self.classes} classes"

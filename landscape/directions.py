@@ -11,6 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -22,12 +23,15 @@ from landscape.linalg.eigen import eigsh
 from landscape.linalg.operator import generator, normal
 from landscape.network import Network
 from landscape.objective import Point
+from landscape.results import Reader
 
 KINDS = "random, filter, gradient, layer, eigenvector:K, FILE.h5 or FILE.h5:DATASET:COLUMN"
 AT_RANDOM = ("random", "filter", "layer")
 """Kinds that are drawn with a seed, any number of them."""
 RESOLVED = 0.1
 """Of a radius may be lost to the rounding of the weights."""
+MOST = 1 << 32
+"""Bytes of vectors that are read from a file."""
 
 
 def parse_radii(written: str) -> np.ndarray:
@@ -107,16 +111,16 @@ def from_file(
     column: by default all
     """
     size = len(point.theta)
+
+    def vectors_of(item: Any) -> bool:
+        shape = item.shape if isinstance(item, h5py.Dataset) else None
+        return shape is not None and shape[:1] == (size,) and len(shape) <= 2 and item.dtype.kind in "biuf"
+
     try:
         with h5py.File(path, "r") as file:
-            there: dict[str, tuple[int, ...]] = {}
-            file.visititems(
-                lambda name, item: (
-                    there.update({name: item.shape})
-                    if isinstance(item, h5py.Dataset) and item.shape[:1] == (size,) and len(item.shape) <= 2
-                    else None
-                )
-            )
+            reader = Reader(file, path, MOST)
+            there: list[str] = []
+            file.visititems(lambda name, item: there.append(name) if vectors_of(item) else None)
             told = ", ".join(there) or "none"
             asked = dataset.strip("/")
             names = [name for name in there if not asked or name == asked or name.startswith(f"{asked}/")]
@@ -128,9 +132,14 @@ def from_file(
                     f"{path} has {what} with {size:,} numbers, one for each parameter; there is {told}; "
                     "write FILE.h5:DATASET:COLUMN"
                 )
-            read = {n: np.asarray(file[n][()], dtype=np.float64).reshape(size, -1) for n in names}
-    except OSError as error:
-        raise InputError(f"{path} could not be read as HDF5: {error.strerror or error}") from error
+            read = {
+                n: np.asarray(reader.read_dataset(file[n]), dtype=np.float64).reshape(size, -1) for n in names
+            }
+    except InputError:
+        raise
+    except Exception as error:  # what damaged bytes make h5py raise has no bound
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise InputError(f"{path} could not be read as HDF5: {reason or type(error).__name__}") from error
     found = []
     for name, vectors in read.items():
         if column is not None and not 0 <= column < vectors.shape[1]:

@@ -43,7 +43,7 @@ def sampled(error: float) -> str:
 
 def percent(share: float, error: float) -> str:
     """A share with its standard error: 78.2 ± 1.3 %."""
-    return f"{plus_minus(100 * share, 100 * error)} %"
+    return "not computed" if math.isnan(share) else f"{plus_minus(100 * share, 100 * error)} %"
 
 
 def duration(seconds: float) -> str:
@@ -64,3 +64,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
         cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append("  ".join([row[0].ljust(widths[0]), *cells]).rstrip())
     return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """The text without what would end its line or steer a terminal; bytes that are no text stay visible."""
+    return "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else "?" for c in text)

@@ -37,6 +37,11 @@ class Normalization:
             )
         if not all(map(math.isfinite, self.mean + self.std)) or min(self.std) <= 0:
             raise InputError(f"means {self.mean}, standard deviations {self.std}: the latter must be above 0")
+        if min(self.mean) < 0 or max(self.mean) > 1:
+            raise InputError(
+                f"normalisation {self}: inputs are in [0, 1], and so are their means; divide "
+                "numbers for bytes by 255"
+            )
 
     @classmethod
     def of(cls, spec: str) -> Normalization:
@@ -52,9 +57,16 @@ class Normalization:
     def __str__(self) -> str:
         return "/".join(",".join(f"{number:.6g}" for number in part) for part in (self.mean, self.std))
 
+    @property
+    def exact(self) -> str:
+        """All digits, as `of` takes them."""
+        return "/".join(",".join(map(repr, part)) for part in (self.mean, self.std))
+
     def into(self, module: nn.Module) -> None:
         """Make it the first thing that the module does; its parameters keep their names."""
-        module.register_forward_pre_hook(_Hook(self))
+        if of_module(module):
+            raise InputError(f"the model normalises its inputs already, by {of_module(module)}")
+        module.register_forward_pre_hook(_Hook(self), prepend=True)
 
 
 def of_module(module: nn.Module) -> Normalization | None:

@@ -141,6 +141,11 @@ class Point:
         o = self.objective
         if o.budget.eps == 0:
             return o.data
+        if o.data.x.is_floating_point() and (o.data.x.min() < 0 or o.data.x.max() > 1):
+            raise InputError(
+                f"the inputs of {o.data.name} go from {o.data.x.min():.3g} to {o.data.x.max():.3g}; budgets "
+                "above 0 are within [0, 1]: scale the inputs to it"
+            )
         o.budget.check_resolved(o.data.inputs(slice(0, 1), self.theta)[0])
         moved = []
         with exact_arithmetic():

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from landscape import registry
 from landscape.checkpoints.content import listed
 from landscape.checkpoints.match import Match, Which, match
 from landscape.checkpoints.read import Checkpoint
@@ -46,6 +45,7 @@ class Loaded:
 
     checkpoint: Checkpoint
     module: nn.Module
+    spec: str  # of the model, without the arguments that were given apart
     model: str
     match: Match
     normalization: Normalization | None
@@ -61,12 +61,17 @@ class Loaded:
     def remarks(self) -> list[str]:
         """What else a reader should know."""
         told = list(self.checkpoint.notes)
+        if within := self.match.within:
+            told.append(
+                f"NOT ALL OF THE FILE: the model has no place for {len(within)} tensors among its own, "
+                f"{listed(within, 3)}: is it the model that the file was trained with?"
+            )
         if self.normalization:
             told.append(f"inputs are normalised by {self.normalization}")
         elif offered := self.match.normalizer:
-            found = Normalization(offered.mean, offered.std)
+            pair = "/".join(",".join(f"{n:.4g}" for n in part) for part in (offered.mean, offered.std))
             told.append(
-                f"the checkpoint holds a normalisation of inputs, {found} at {listed([offered.place])}, "
+                f"the checkpoint holds a normalisation of inputs, {pair} at {listed([offered.place])}, "
                 "which is not used: give --normalize ckpt if the model was trained with it"
             )
         return told
@@ -76,25 +81,43 @@ AS_TOLD = Opening()
 """As the checkpoint says itself."""
 
 
-def load_model(file: Checkpoint, how: Opening = AS_TOLD) -> Loaded:
-    """The checkpoint's weights in the model that it names, or that is told."""
-    spec = how.model or file.metadata.get("model")
+def load_model(file: Checkpoint, how: Opening = AS_TOLD, like: str | None = None) -> Loaded:
+    """The checkpoint's weights in the model that is told, that it names, or else in one `like` another's."""
+    own = file.metadata.get("model")
+    if own is not None and not isinstance(own, str):
+        raise CheckpointError(f"{file.path} names its model by a {type(own).__name__}; give --model")
+    spec = how.model or own or like
     if not spec:
         looks = summary(file, how.key)["architecture"]
         likely = f" (it looks like {looks})" if looks else ""
         raise CheckpointError(
             f"{file.path} does not say which model it holds{likely}; give --model, such as {models.HOW}"
         )
-    if models.of_others(spec) and not how.model:
+    # What a file names is not run because it names it, but because its user did.
+    if models.of_others(spec) and spec not in (how.model, like):
         raise CheckpointError(
             f"{file.path} was made with the model {spec}; to run that code give --model {spec}"
         )
+    if not how.model and own:
+        _refuse_larger(file, spec)
     module, made = models.make(spec, how.model_args)
     found = match(file, module, key=how.key, weights=how.weights)
     normalization = _normalization(file, found, how.normalize)
     if normalization:
         normalization.into(module)
-    return Loaded(file, module, made, found, normalization)
+    return Loaded(file, module, spec, made, found, normalization)
+
+
+def _refuse_larger(file: Checkpoint, spec: str) -> None:
+    """Raise where a file names a model far larger than its tensors: to make it would fill the memory."""
+    with torch.device("meta"):
+        numbers = sum(p.numel() for p in models.make(spec)[0].parameters())
+    held = max((weights.numbers for weights in file.weights), default=0)
+    if numbers > 2 * held + 10**6:
+        raise CheckpointError(
+            f"{file.path} says that it holds {spec}, which has {numbers:,} parameters, and has {held:,} "
+            "numbers; give the right one with --model"
+        )
 
 
 def _normalization(file: Checkpoint, found: Match, spec: str) -> Normalization | None:
@@ -118,7 +141,7 @@ def users_code(spec: str) -> Iterator[None]:
     except (LandscapeError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:
-        if not registry.is_callable_spec(spec):
+        if not models.of_others(spec):
             raise
         raise CheckpointError(
             f"the model {spec} failed: {one_line(error)}; it must map inputs (B, …) to "

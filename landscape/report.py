@@ -7,13 +7,18 @@ import sys
 import textwrap
 from typing import Any
 
-from landscape.format import percent, plus_minus
+from landscape.format import percent, plus_minus, printable
 from landscape.results import Run
 
 THEIR_REMARKS_TELL = ("training", "surface", "line")
 """What is missing in a run that is not complete; of others it is budgets."""
 MAPPINGS = 12
 """Places of weights that are printed."""
+
+
+def say(line: str) -> None:
+    """Print a line; what a file gave as a name cannot end it or steer the terminal."""
+    print(printable(line))
 
 
 def print_run(found: Run, as_json: bool, output: str | None) -> None:
@@ -23,25 +28,23 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
     told = found.provenance
     checkpoint, data = told["checkpoint"], told["data"]
     for each in told.get("checkpoints", [checkpoint]):
-        print(f"checkpoint  {each['path']}  ({each['format']}, sha256 {each['sha256'][:12]})")
-    print(f"model       {checkpoint['model']}, {checkpoint['parameters']:,} parameters")
-    print(f"data        {data['name']}, {data['split']}, {_examples(data)}")
+        say(f"checkpoint  {each['path']}  ({each['format']}, sha256 {each['sha256'][:12]})")
+    say(f"model       {checkpoint['model']}, {checkpoint['parameters']:,} parameters")
+    say(f"data        {data['name']}, {data['split']}, {_examples(data)}")
     norm = found.results[0].norm if found.results else ""
     loss = f"{told['loss']}, " if told.get("loss", "cross_entropy") != "cross_entropy" else ""
-    print(
-        f"setting     {norm}, {loss}{told['attack']}, {told['dtype']}, seed {told['seed']}, {told['device']}"
-    )
+    say(f"setting     {norm}, {loss}{told['attack']}, {told['dtype']}, seed {told['seed']}, {told['device']}")
     for note in told["notes"]:
-        print(f"note        {note}")
+        say(f"note        {note}")
     if told.get("directions"):
-        print(f"directions  {_directions(told['directions'])}")
+        say(f"directions  {_directions(told['directions'])}")
     print()
     if told.get("trajectory"):
         print_table(_course(told["trajectory"]))
         print()
     for heading, results in _sections(found.results).items():
         if heading:
-            print(heading)
+            say(heading)
         print_table(_table(results))
         print()
     if found.results:
@@ -52,13 +55,13 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
             remarks.setdefault(remark, {})[result.budget] = None
     budgets = {result.budget for result in found.results}
     for remark, where in remarks.items():
-        print(remark if set(where) == budgets else f"at eps {','.join(where)}: {remark}")
+        say(remark if set(where) == budgets else f"at eps {','.join(where)}: {remark}")
     if not found.complete and found.kind not in THEIR_REMARKS_TELL:
         count, done = len(found.results), len(budgets)
         many = f"after {count} results, within budget" if count > done else "after"
-        print(f"INCOMPLETE: the run ended {many} {done} of its {len(told['budgets'])} budgets")
+        say(f"INCOMPLETE: the run ended {many} {done} of its {len(told['budgets'])} budgets")
     if output:
-        print(f"in {output}")
+        say(f"in {output}")
 
 
 def _examples(data: dict[str, Any]) -> str:
@@ -71,16 +74,16 @@ def _examples(data: dict[str, Any]) -> str:
 
 def print_info(found: dict[str, Any]) -> None:
     """What a checkpoint holds, a line for each thing to know."""
-    print(f"{'path':14}{found['path']}")
-    print(f"{'format':14}{found['format']}")
-    print(f"{'sha256':14}{found['sha256']}")
+    say(f"{'path':14}{found['path']}")
+    say(f"{'format':14}{found['format']}")
+    say(f"{'sha256':14}{found['sha256']}")
     largest = max((m["numbers"] for m in found["mappings"]), default=0)
     shown = [m for m in found["mappings"] if 100 * m["numbers"] >= largest]
     for mapping in shown[:MAPPINGS]:
         place = repr(mapping["place"]) if mapping["place"] else "the top"
         average = ", an average" if mapping["place"] in found["averaged"] else ""
         count = f"{mapping['tensors']:,} tensors, {mapping['numbers']:,} numbers"
-        print(f"{'weights at':14}{place}: {count}{average}")
+        say(f"{'weights at':14}{place}: {count}{average}")
     more = len(shown) - MAPPINGS
     lines: dict[str, Any] = {
         "weights": "none" if not found["mappings"] else f"and {more} more" if more > 0 else "",
@@ -98,10 +101,10 @@ def print_info(found: dict[str, Any]) -> None:
         lines["clean loss"] = plus_minus(data["loss"], data["loss_stderr"])
     for name, value in lines.items():
         if value:
-            print(f"{name:14}{value}")
+            say(f"{name:14}{value}")
     print_metadata({k: v for k, v in found["metadata"].items() if k not in ("model", "parameters")}, 14)
     for note in found["notes"]:
-        print(f"{'note':14}{note}")
+        say(f"{'note':14}{note}")
 
 
 def _normalizer(told: dict[str, Any]) -> str:
@@ -178,7 +181,7 @@ def print_metadata(metadata: dict[str, Any], width: int = 12) -> None:
                 if isinstance(value, dict)
                 else _short(value)
             )
-            print(f"{name:{width - 2}}  {text or 'none yet'}")
+            say(f"{name:{width - 2}}  {text or 'none yet'}")
 
 
 def _short(value: Any) -> str:

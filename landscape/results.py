@@ -34,6 +34,48 @@ from landscape.log import Training
 SCHEMA = 1
 ATTRIBUTE, LONG = 16_000, "provenance"
 """Longest text that is an attribute, of which HDF5 takes 64 kB; the group of data sets for longer ones."""
+MOST, DEFLATED = 1 << 30, 1032
+"""Bytes that the results in a file may take; how many times smaller gzip can make what it packs."""
+
+# What a result tells of its subject, so far as it does: the types of what commands print and draw.
+NUMBER = int | float
+CHECKPOINT = {"path": str, "format": str, "sha256": str, "model": str, "parameters": int}
+AXIS = {"name": str, "kind": str, "norm": NUMBER, "relative": NUMBER, "explained": NUMBER | None}
+TOLD: dict[str, Any] = {
+    "checkpoint": CHECKPOINT,
+    "checkpoints": [CHECKPOINT],
+    "data": {
+        "name": str,
+        "split": str,
+        "examples": int,
+        "of": int,
+        "clean_accuracy": NUMBER,
+        "clean_accuracy_stderr": NUMBER,
+    },
+    "directions": {"x": AXIS, "y": (AXIS, None), "cosine": NUMBER | None},
+    "trajectory": {
+        "names": [str],
+        "x": [NUMBER],
+        "y": ([NUMBER], None),
+        "relative_residual": [NUMBER],
+        "losses": dict,
+    },
+    "notes": [str],
+    "budgets": [str],
+    "loss": str,
+    "attack": str,
+    "dtype": str,
+    "device": str,
+    "seed": int,
+}
+FIELDS: dict[str, Any] = {
+    "float": NUMBER,
+    "int": int,
+    "str": str,
+    "bool": bool,
+    "np.ndarray": np.ndarray,
+    "dict": dict,
+}
 
 
 @dataclass
@@ -57,7 +99,17 @@ class Run:
 
     def plain(self) -> dict[str, Any]:
         """The run as JSON values; what was not computed is null."""
-        keep = ("checkpoint", "checkpoints", "data", "directions", "trajectory")
+        keep = (
+            "checkpoint",
+            "checkpoints",
+            "data",
+            "loss",
+            "seed",
+            "dtype",
+            "notes",
+            "directions",
+            "trajectory",
+        )
         told = {key: plain(self.provenance[key]) for key in keep if key in self.provenance}
         results = [plain(result) for result in self.results]
         return {"kind": self.kind, **told, "complete": self.complete, "results": results}
@@ -154,28 +206,32 @@ def load(path: str | os.PathLike[str]) -> Run:
             what = "is a folder or a device" if path.exists() else "is not there"
             raise InputError(f"{path} {what}; give a file that landscape wrote with -o FILE.h5")
         with h5py.File(path, "r") as file:
+            reader = Reader(file, path, MOST)
             if not {"kind", "schema"} <= set(file.attrs):
                 raise InputError(f"{path} is an HDF5 file, but none that landscape wrote with -o FILE.h5")
-            if file.attrs["schema"] > SCHEMA:
+            if reader.attribute("schema") > SCHEMA:
                 raise InputError(
                     f"{path} is of a newer landscape than {__version__}; upgrade landscape to read it"
                 )
-            kind = str(file.attrs["kind"])
+            kind = str(reader.attribute("kind"))
             result_class = result_of(kind)
-            run = Run(kind, {}, complete=bool(file.attrs["complete"]))
-            for name, value in file.attrs.items():
+            run = Run(kind, reader.told({}), complete=bool(reader.attribute("complete")))
+            for name in file.attrs:
                 if name not in ("kind", "complete"):
-                    run.provenance[name] = _parsed(value)
-            for name, item in file.get(LONG, {}).items():
-                run.provenance[name] = _value(item)
+                    run.provenance[name] = reader.parsed(reader.attribute(name))
+            long = reader.member(file, LONG) if LONG in file else {}
+            for name in long:
+                run.provenance[name] = reader.parsed(reader.read_dataset(reader.member(long, name)))
             if _shared(result_class):
-                run.results = _unstacked(file, result_class)
+                run.results = _unstacked(reader, result_class)
             for i in range(0 if run.results else len(file) - (LONG in file)):
-                stored = {name: _value(item) for name, item in file[f"{kind}_{i}"].items()}
-                known = {f.name for f in dataclasses.fields(result_class)}
-                run.results.append(result_class(**{name: v for name, v in stored.items() if name in known}))
+                group = reader.member(file, f"{kind}_{i}")
+                known = [f.name for f in dataclasses.fields(result_class) if f.name in group]
+                stored = {name: reader.read_dataset(reader.member(group, name)) for name in known}
+                run.results.append(result_class(**{name: reader.parsed(v) for name, v in stored.items()}))
             if not all(isinstance(run.provenance.get(part), dict) for part in ("checkpoint", "data")):
                 raise InputError(f"{path} does not say which checkpoint and data it is of; make it again")
+            _check(run, path)
     except InputError:
         raise
     except Exception as error:  # what damaged bytes make h5py raise has no bound
@@ -206,15 +262,16 @@ def _stack(file: h5py.File, results: list[Any]) -> None:
             file.create_dataset(f.name, data=array, **({"compression": "gzip"} if array.ndim > 1 else {}))
 
 
-def _unstacked(file: h5py.File, result: type) -> list[Any]:
-    there = [f.name for f in dataclasses.fields(result) if f.name in file]
-    shared = {name: file[name][()] for name in there if name in _shared(result)}
-    columns = {}
-    for name in there:
-        if name not in shared:
-            item = file[name]
-            columns[name] = [_parsed(v) for v in item.asstr()[()]] if item.dtype.kind == "O" else item[()]
+def _unstacked(reader: Reader, result: type) -> list[Any]:
+    there = [f.name for f in dataclasses.fields(result) if f.name in reader.file]
+    read = {name: reader.read_dataset(reader.member(reader.file, name)) for name in there}
+    shared = {name: read.pop(name) for name in there if name in _shared(result)}
+    columns = {
+        n: [reader.parsed(v) for v in each] if type(each) is list else each for n, each in read.items()
+    }
     count = len(columns["eps"])
+    if any(len(values) != count for values in columns.values()):
+        raise ValueError(f"it has {count} budgets, and not as many of each number")
     return [
         result(**shared, **{name: _plain_scalar(values[i]) for name, values in columns.items()})
         for i in range(count)
@@ -227,8 +284,9 @@ def _plain_scalar(value: Any) -> Any:
 
 def kind_of(path: str | os.PathLike[str]) -> str | None:
     """What an HDF5 file says that it holds; None where it says nothing, or is not there."""
-    with suppress(OSError), h5py.File(path, "r") as file:
-        return file.attrs.get("kind")
+    with suppress(Exception), h5py.File(path, "r") as file:  # what damaged bytes raise has no bound
+        kind = Reader(file, path, MOST).attribute("kind")
+        return kind if isinstance(kind, str) else None
     return None
 
 
@@ -254,15 +312,151 @@ def _is_json(value: str) -> bool:
     return value[:1] in ("{", "[", '"') or value == "null"
 
 
-def _value(item: h5py.Dataset) -> Any:
-    if item.dtype.kind == "O":
-        return _parsed(item.asstr()[()])
-    return _plain_scalar(item[()])
+class Told(dict[str, Any]):
+    """What a file tells, by name; to ask for what it lacks is an error that names the file."""
+
+    path: Path
+
+    def __missing__(self, name: str) -> Any:
+        raise InputError(
+            f"{self.path} does not tell {name!r}: it is of another make, or is damaged; make it again"
+        )
 
 
-def _parsed(value: Any) -> Any:
-    """What `_stored` was given."""
-    return json.loads(value) if isinstance(value, str) and _is_json(value) else _plain_scalar(value)
+class Reader:
+    """Reads what one HDF5 file holds, and makes no more room than the file has bytes for.
+
+    HDF5 itself makes room for any shape that a file declares, and reads whatever other files it names.
+
+    left: bytes that it may still read
+    """
+
+    def __init__(self, file: h5py.File, path: str | os.PathLike[str], most: int) -> None:
+        self.file, self.path, self.left = file, Path(path), most
+        self.size = os.path.getsize(path)
+
+    def member(self, group: Any, name: str) -> Any:
+        """What lies in a group under a name, if it lies in this file."""
+        if "/" in name or not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise self._refused(name, "is not there, or is a link, which could lead to any file")
+        return group[name]
+
+    def read_dataset(self, item: Any) -> Any:
+        """Numbers as an array or a plain number; texts as a list or one text."""
+        if not isinstance(item, h5py.Dataset) or item.shape is None:
+            raise self._refused(item.name, "is no data set with numbers or texts")
+        if item.is_virtual or item.external or _number_of(item) != _number_of(self.file):
+            raise self._refused(item.name, "keeps its numbers in other files")
+        texts = item.dtype.kind == "O" and (kind := h5py.check_string_dtype(item.dtype)) is not None
+        if item.dtype.kind not in "biufc" and not (texts and kind.length is None and len(item.shape) < 2):
+            raise self._refused(item.name, f"holds {item.dtype}, neither numbers nor texts")
+        each = max(item.dtype.itemsize, item.id.get_type().get_size())
+        wanted = each * max(item.size, math.prod(item.chunks or ()) if item.size else 0)
+        stored = min(item.id.get_storage_size(), self.size)
+        if wanted > stored * (DEFLATED if item.id.get_create_plist().get_nfilters() else 1):
+            raise self._refused(
+                item.name, f"declares {each * item.size:,} bytes, and the file has {stored:,} of them"
+            )
+        self._take(wanted, item.name)
+        if not texts:
+            return _plain_scalar(item[()])
+        if item.shape == ():
+            return self._text(item[()], item.name)
+        return [self._text(item[i], item.name) for i in range(len(item))]
+
+    def attribute(self, name: str) -> Any:
+        """An attribute of the file: a number, a text, or an array of numbers."""
+        there = self.file.attrs.get_id(name)
+        if there.dtype.kind not in "biufcO" or (there.dtype.kind == "O" and there.shape != ()):
+            raise self._refused(name, "is neither a number nor a text")
+        self._take(there.get_storage_size(), name)
+        value = self.file.attrs[name]
+        return self._text(value, name) if isinstance(value, str | bytes) else _plain_scalar(value)
+
+    def parsed(self, value: Any) -> Any:
+        """What `_stored` was given."""
+        return (
+            json.loads(value, object_hook=self.told) if isinstance(value, str) and _is_json(value) else value
+        )
+
+    def told(self, named: dict[str, Any]) -> Told:
+        found = Told(named)
+        found.path = self.path
+        return found
+
+    def _text(self, value: Any, name: str) -> str:
+        text = value.decode() if isinstance(value, bytes) else value
+        if not isinstance(text, str):
+            raise self._refused(name, "is no text")
+        self._take(len(text), name)
+        return text
+
+    def _take(self, size: int, name: str) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise self._refused(name, f"takes {size:,} bytes, {-self.left:,} more than are read")
+
+    def _refused(self, name: str, why: str) -> InputError:
+        return InputError(f"{self.path}: {name} {why}; it was made to do harm, or is damaged; make it again")
+
+
+def _number_of(item: h5py.HLObject) -> int:
+    """The number by which HDF5 knows the file that something lies in."""
+    return int(h5py.h5o.get_info(item.id).fileno)
+
+
+def _check(run: Run, path: Path) -> None:
+    """Raise where what a file tells is of other types than the commands that print and draw it rely on."""
+    for name, kind in TOLD.items():
+        if run.provenance.get(name) is not None and not _is(run.provenance[name], kind):
+            raise InputError(f"{path}: {name} is not what landscape writes there; make the file again")
+    course = run.provenance.get("trajectory") or {}
+    lists = [v for v in (*course.values(), *course.get("losses", {}).values()) if isinstance(v, list)]
+    if any(len(value) != len(lists[0]) for value in lists):
+        raise InputError(f"{path}: trajectory does not tell the same of all checkpoints; make the file again")
+    for result in run.results:
+        for f in dataclasses.fields(result):
+            kinds = str(f.type if isinstance(f.type, str) else getattr(f.type, "__name__", f.type))
+            kind, value = FIELDS.get(kinds.split(" | ")[0].split("[")[0]), getattr(result, f.name)
+            if value is None and f.default is None:
+                continue
+            if kind is not None and not _is(value, kind):
+                raise InputError(
+                    f"{path}: {f.name} is of type {type(value).__name__}, and has to be {kinds}; make the "
+                    "file again"
+                )
+        if (wrong := _misshapen(result)) is not None:
+            raise InputError(
+                f"{path}: {wrong} has another shape than what belongs to it; make the file again"
+            )
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type, a list of such, or one of several; has such by name, where it has any."""
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and all(_is(value[name], kind[name]) for name in kind if name in value)
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(_is(each, kind[0]) for each in value)
+    if isinstance(kind, tuple):
+        return any(value is one if one is None else _is(value, one) for one in kind)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _misshapen(result: Any) -> str | None:
+    """A field whose array does not fit the others: all have one length, or lie over one grid."""
+    arrays = {
+        f.name: value
+        for f in dataclasses.fields(result)
+        if isinstance(value := getattr(result, f.name), np.ndarray)
+    }
+    if not _shared(type(result)):
+        shapes = {name: value.shape for name, value in arrays.items() if name != "vectors"}
+        longest = max(shapes.values(), default=())
+        return next((name for name, s in shapes.items() if len(s) != 1 or s not in (longest, (0,))), None)
+    x, y = arrays["x"], arrays.get("y")
+    grid = (len(x),) if y is None else (len(y), len(x))
+    expected = {"x": grid[-1:], "y": grid[:1], "sizes": (n := arrays["sizes"].shape), "groups": grid + n}
+    return next((name for name, a in arrays.items() if a.shape != expected.get(name, grid)), None)
 
 
 def _commit() -> str:

@@ -26,6 +26,7 @@ from landscape.checkpoints.match import Which
 from landscape.checkpoints.write import save as save_checkpoint
 from landscape.data import CHUNK
 from landscape.datasets import source
+from landscape.doubts import no_gradient
 from landscape.errors import DataError, InputError, NumericalError
 from landscape.log import Log
 from landscape.objective import Objective, Point, Watch, silence
@@ -155,6 +156,10 @@ def measure(
         options = {**options, "seed": seed}
     objective = Objective(found.network, found.data, Budget(0), inner, found.loss, batch_size)
 
+    if any(budget.eps for budget in wanted):
+        with users_code(found.loaded.spec):
+            run.provenance["notes"] += filter(None, [no_gradient(objective.but().at())])
+
     def keep() -> None:
         if run.stored:
             return
@@ -176,7 +181,7 @@ def measure(
             if at_once:
                 task = Task(wanted, run, other, Path(output) if output is not None else None)
                 options = {**options, "task": task}
-            with users_code(found.model):
+            with users_code(found.loaded.spec):
                 made = function(*([points] if most is None else points), **options)
                 # Closed at once where saving fails: an analyzer may hold files and processes.
                 with closing(made) if isinstance(made, Generator) else nullcontext([made]) as each_result:

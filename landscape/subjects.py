@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 
-from landscape import losses
+from landscape import losses, registry
 from landscape.checkpoints.read import Checkpoint, read
 from landscape.checkpoints.summary import summary
 from landscape.data import CHUNK, Data
 from landscape.datasets import source
-from landscape.errors import CheckpointError, DataError, InputError
+from landscape.doubts import doubts
+from landscape.errors import CheckpointError, DataError, InputError, NumericalError
 from landscape.network import Network
 from landscape.objective import Objective, Point, Watch, silence
 from landscape.opening import AS_TOLD, Loaded, Opening, load_model, users_code
@@ -57,6 +59,7 @@ class Subject:
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """The entries "checkpoint" and "data" of every report."""
+        match, normalization = self.loaded.match, self.loaded.normalization
         return {
             "checkpoint": {
                 "path": str(self.checkpoint.path),
@@ -64,8 +67,11 @@ class Subject:
                 "format": self.checkpoint.format,
                 "model": self.model,
                 "parameters": len(self.network),
-                "place": self.loaded.match.place,
-                "normalization": str(self.loaded.normalization or "none"),
+                "place": match.place,
+                "removed": match.removed,
+                "added": match.added,
+                "averaged": match.averaged,
+                "normalization": normalization.exact if normalization else "none",
                 "ignored": list(self.checkpoint.ignored),
             },
             "data": {
@@ -108,15 +114,14 @@ def subject(
     loaded = load_model(file, how)
     network = Network(loaded.module, dtype=DTYPES[dtype], device=target, name=str(file.path))
     found, notes = _data(file, data, split, examples, data_dir, seed, losses.takes_numbers(measured))
-    with users_code(loaded.model):
+    with users_code(loaded.spec):
         few, labels = found.inputs(slice(0, 4), network.theta)
         network.check(few, found.classes)
         with torch.no_grad():
             losses.check(measured, network(network.parts(network.theta), few), labels)
         point = Objective(network, found, loss=measured, batch_size=batch_size, watch=watch).at()
-        clean, doubts = _accuracy(point)
-    notes = [*loaded.read, *loaded.remarks, *notes, *doubts]
-    return Subject(loaded, network, found, measured, how, tuple(notes), clean)
+        notes = [*loaded.read, *loaded.remarks, *notes, *doubts(point)]
+        return Subject(loaded, network, found, measured, how, tuple(notes), _clean(point))
 
 
 def beside(first: Subject, checkpoint: str | os.PathLike[str]) -> Subject:
@@ -126,10 +131,9 @@ def beside(first: Subject, checkpoint: str | os.PathLike[str]) -> Subject:
     """
     how = first.opening
     file = read(checkpoint, trust=how.trust)
-    model = how.model or file.metadata.get("model") or first.model
     path, shapes = first.checkpoint.path, (first.network.names, first.network.shapes)
     try:
-        loaded = load_model(file, replace(how, model=model))
+        loaded = load_model(file, how, like=first.loaded.spec)
         dtype, device = first.network.theta.dtype, first.network.theta.device
         network = Network(loaded.module, dtype=dtype, device=device, name=str(file.path))
     except CheckpointError as error:
@@ -162,6 +166,8 @@ def info(checkpoint: str | os.PathLike[str], **told: Any) -> dict[str, Any]:
     if told.get("data"):
         with_data = subject(checkpoint, **told)
         point = Objective(with_data.network, with_data.data, loss=with_data.loss).at()
+        if not math.isfinite(point.value):
+            raise NumericalError(f"the loss {losses.name_of(with_data.loss)} of {file.path} is {point.value}")
         loaded, told_data = with_data.loaded, with_data.describe()["data"]
         found["data"] = told_data | {"loss": point.value, "loss_stderr": point.value_stderr}
         found["notes"] = [note for note in with_data.notes if note not in loaded.read]
@@ -170,22 +176,18 @@ def info(checkpoint: str | os.PathLike[str], **told: Any) -> dict[str, Any]:
         found["notes"] = loaded.remarks
     else:
         return found
-    parameters = sum(p.numel() for p in loaded.module.parameters())
+    parameters = sum(p.numel() for p in loaded.module.parameters() if p.requires_grad)
+    offered = loaded.match.normalizer
+    if found["normalizer"] and not offered:  # the model has it itself
+        found["normalizer"] = None
     return found | {"model": loaded.model, "parameters": parameters, "fits": str(loaded.match)}
 
 
-def _accuracy(point: Point) -> tuple[dict[str, float], list[str]]:
-    """The clean accuracy and its standard error; a doubt about the model where it is about that of chance."""
-    classes = point.objective.data.classes
-    if not classes:
-        return {}, []
-    found = {"clean_accuracy": point.accuracy, "clean_accuracy_stderr": point.accuracy_stderr}
-    if point.accuracy >= (2 if classes > 3 else 1.2) / classes:
-        return found, []
-    return found, [
-        f"CLEAN ACCURACY {point.accuracy:.1%}, chance is {1 / classes:.1%}: is this the model's data and "
-        "split, with the classes in its order? Does it expect normalised inputs (--normalize)?"
-    ]
+def _clean(point: Point) -> dict[str, float]:
+    """The clean accuracy and its standard error; nothing of numbers to predict."""
+    if not point.objective.data.classes:
+        return {}
+    return {"clean_accuracy": point.accuracy, "clean_accuracy_stderr": point.accuracy_stderr}
 
 
 def _data(
@@ -204,8 +206,9 @@ def _data(
             f"{file.path} does not say which data it was trained on; give --data, such as fashion-mini, "
             "FILE.npz, folder:PATH or module:function"
         )
-    if spec is None and source.runs_code(trained):
-        raise DataError(f"{file.path} was trained on {trained}; to run that code give --data {trained}")
+    if spec is None and not (trained in registry.named("dataset") or trained.endswith(".npz")):
+        # Code, the network: because the user says so, not because the file does.
+        raise DataError(f"{file.path} was trained on {trained}; to open that give --data {trained}")
 
     def load(name: str) -> Data:
         wanted, most = (None, None) if examples == "all" else (examples, EXAMPLES)

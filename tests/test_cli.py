@@ -253,17 +253,20 @@ def test_models_data_and_checkpoints_of_the_users_own_give_json_and_nothing_else
 def test_json_has_the_documented_keys(run, tmp_path):
     command = f"{MINE} --eps 0,0.1 --k 3 --crosscheck --json -o {tmp_path}/a.h5"
     told = run(command).json
-    assert told.keys() == {"kind", "checkpoint", "data", "complete", "results", "output"}
+    assert told.keys() == {
+        *("kind", "checkpoint", "data", "loss", "seed", "dtype", "notes", "complete", "results", "output")
+    }
     assert (told["kind"], told["complete"], told["output"]) == ("sharpness", True, f"{tmp_path}/a.h5")
     assert told["checkpoint"].keys() == {
-        *("path", "sha256", "format", "model", "parameters", "place", "normalization", "ignored")
+        *("path", "sha256", "format", "model", "parameters", "place", "removed", "added", "averaged"),
+        *("normalization", "ignored"),
     }
     assert 0 <= told["data"]["clean_accuracy"] <= 1
     assert told["checkpoint"]["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
     assert {"name", "split", "examples", "sha256"} <= told["data"].keys()
     assert (told["data"]["name"], told["data"]["split"], told["data"]["examples"]) == (
         "good.npz",
-        "train",
+        "all",
         50,
     )
     for result, eps in zip(told["results"], (0.0, 0.1), strict=True):
@@ -358,7 +361,7 @@ WRONG = [
     (f"{MINE} --attack pgd:step=1", 2, "has no option 'step'; it takes steps"),
     (f"{MINE} --seed -1", 2, "-1 is not in the range"),
     (f"{MINE} --batch-size 0", 2, "batch size 0 is not possible"),
-    (f"{MINE} --examples 0", 2, "0 examples were asked for; good.npz (train) has 300"),
+    (f"{MINE} --examples 0", 2, "0 examples were asked for; good.npz (all) has 300"),
     (f"{MINE} --examples 301", 2, "has 300"),
     (f"{MINE} --examples many", 2, "'many' is neither a number nor all"),
     (f"{MINE} --device tpu", 2, "device 'tpu' is not"),

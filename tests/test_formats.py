@@ -6,7 +6,10 @@ import itertools
 import json
 import os
 import pickle
+import shutil
 import tarfile
+import time
+import tracemalloc
 import warnings
 import weakref
 import zipfile
@@ -26,11 +29,14 @@ from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata
 from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, WriteItemType
 
 from landscape import registry
-from landscape.checkpoints import distributed, folders, safe
+from landscape.checkpoints import distributed, find, folders, safe, trusted
 from landscape.checkpoints.content import Lazy, Stub
 from landscape.checkpoints.guess import FAMILIES, guess, outline
+from landscape.checkpoints.read import read as checkpoint
 from landscape.checkpoints.sniff import opened, sniff, sniff_folder
-from landscape.errors import CheckpointError
+from landscape.checkpoints.summary import summary
+from landscape.checkpoints.write import save
+from landscape.errors import CheckpointError, InputError
 
 FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -1085,3 +1091,216 @@ def test_what_is_of_no_known_family_is_outlined():
     own = shapes(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv1d(4, 4, 3), nn.Linear(4, 4), nn.Linear(4, 12)))
     assert guess(own) is None
     assert outline(own) == "2 convolutions, 2 linear layers, the last with 12 outputs"
+
+
+def test_a_file_of_many_odd_names_is_guessed_at_in_no_time(monkeypatch):
+    monkeypatch.setattr(registry, "make", lambda *_: pytest.fail("a model of that size is built"))
+    stages = {f"layer{n}.0.conv1.weight": (4, 4, 3, 3) for n in range(1, 20_000)}
+    marks = ["conv1.weight", "layer1.0.conv2.weight", "layer2.0.bn1.weight"]
+    start = time.process_time()
+    assert guess({**dict.fromkeys(marks, (4, 4, 3, 3)), **stages}).startswith("ResNet-40000 ")
+    assert guess({f"{n}.weight": (3, 3) for n in range(20_000)}).startswith("fully connected")
+    assert time.process_time() - start < 10
+
+
+# What is found in a file, and what becomes of the rest.
+
+
+def weights_at(tree):
+    return {w.place: w.average for w in find.find(tree)}
+
+
+def test_moments_of_an_optimizer_are_no_averages():
+    state = {"weight": torch.ones(2)}
+    assert weights_at({"model": state, "exp_avg": state, "max_exp_avg_sq": state}) == {"model": False}
+    assert weights_at({"model": state, "square_avg": state}) == {"model": False}
+    kept = {"model": state, "avg": state, "model_avg": state, "ema_model": state}
+    assert weights_at(kept) == {"model": False, "avg": True, "model_avg": True, "ema_model": True}
+    assert not any(map(find.averaged, ("exp_avg", "model.exp_avg_sq", "square_avg", "grad_avg")))
+    assert all(map(find.averaged, ("avg_model", "swa", "module.averaged", "exp/ema")))
+
+
+def test_the_average_at_its_own_place_is_one_though_it_counts_itself(tmp_path):
+    model = nn.Linear(2, 2)
+    average = torch.optim.swa_utils.AveragedModel(model)
+    for one in (average, average.state_dict()):
+        torch.save({"model": model.state_dict(), "ema_model": one}, tmp_path / "a.pt")
+        found = checkpoint(tmp_path / "a.pt")
+        assert {w.place: w.average for w in found.weights} == {"model": False, "ema_model": True}
+        assert find.COUNT in found.weights[1].tensors
+        assert min(found.weights, key=lambda w: w.order).place == "model"
+
+
+def test_settings_of_omegaconf_are_told_by_their_values():
+    def node(value):
+        return Stub("omegaconf.nodes.AnyNode", state={"_metadata": metadata, "_parent": None, "_val": value})
+
+    def config(content):
+        name = f"omegaconf.{type(content).__name__}config"
+        return Stub(name, state={"_metadata": metadata, "_parent": None, "_content": content})
+
+    metadata = Stub("omegaconf.base.ContainerMetadata", state={"optional": True, "flags": None})
+    inner = config({"width": node(4), "sizes": config([node(1), node(2)])})
+    tree = {"cfg": config({"lr": node(0.1), "model": inner, "none": config(None)}), "_private": 1}
+    told = {"cfg.lr": 0.1, "cfg.model.width": 4, "cfg.none": None}
+    assert find.noted(tree) == told
+
+
+def test_what_a_file_says_of_itself_is_one_line_of_plain_letters(tmp_path):
+    evil = "\x1b[2J\nfits          yes"
+    torch.save({"w": torch.ones(2), "note": evil, evil: 1}, tmp_path / "a.pt")
+    safetensors.torch.save_file({"w": torch.ones(2)}, tmp_path / "a.safetensors", {"note": evil, evil: evil})
+    for name in ("a.pt", "a.safetensors"):
+        told = checkpoint(tmp_path / name).told
+        assert "note" in told
+        assert "".join(f"{key}{value}" for key, value in told.items()).isprintable()
+
+
+def times(number, value, levels):
+    """The same within itself: number ** levels of them, in a file of a few bytes."""
+    for _ in range(levels):
+        value = {f"{n}": value for n in range(number)}
+    return value
+
+
+def test_what_is_noted_beside_the_weights_is_looked_for_within_bounds():
+    start = time.process_time()
+    assert find.noted(times(400, [], 3)) == {}
+    assert find.noted({f"{n}": Stub("a.B", state={"x": []}) for n in range(400)}) == {}
+    large = times(100_000, [], 1)
+    assert find.noted({f"{n}": Stub("a.B", state=large) for n in range(50_000)}) == {}
+    assert time.process_time() - start < 15
+
+
+def lazy():
+    return Lazy.of(torch.ones(1))
+
+
+def module(modules, parameters=()):
+    return Stub("a.Net", state={"_modules": dict(modules), "_parameters": dict(parameters)})
+
+
+def doubled(levels):
+    inner = module({}, {"weight": lazy()})
+    for _ in range(levels):
+        inner = module({"one": inner, "two": inner})
+    return inner
+
+
+def within_itself():
+    found = module({})
+    found.state["_modules"]["a"] = found
+    return found
+
+
+SHARED = {f"{n}": [] for n in range(100_000)}
+HOSTILE = {
+    "at the top it has 100,001 names": lambda: dict.fromkeys(map(str, range(100_001)), lazy()),
+    "it has a name of 1,001 letters": lambda: {"a": {"n" * 1001: lazy()}},
+    "and 65 dots; weights have at most": lambda: {"." * 65: lazy()},
+    "more than 100,000 tensors and modules": lambda: {"net": doubled(60)},
+    "letters and 65 dots": within_itself,
+    "the same parts over and over": lambda: {
+        f"{n}": Stub("a.B", entries={"x": 1}, state=SHARED) for n in range(50_000)
+    },
+}
+
+
+@pytest.mark.parametrize("said", HOSTILE)
+def test_weights_of_more_or_longer_names_than_any_are_refused_at_once(said):
+    tree = HOSTILE[said]()
+    start = time.process_time()
+    with pytest.raises(CheckpointError, match=said):
+        find.find(tree)
+    assert time.process_time() - start < 15
+
+
+def test_a_refusal_of_names_names_the_file(tmp_path):
+    torch.save({"n" * 2000: torch.ones(1)}, tmp_path / "a.pt")
+    assert "has a name of 2,000 letters" in message(checkpoint, tmp_path / "a.pt")
+    torch.save({"n" * 1000: torch.ones(1)}, tmp_path / "a.pt")
+    assert checkpoint(tmp_path / "a.pt").weights
+
+
+def test_a_mapping_of_many_names_is_summed_up_in_no_time(tmp_path):
+    torch.save(dict.fromkeys((f"a{n}.b.w" for n in range(30_000)), torch.ones(1)), tmp_path / "a.pt")
+    file = checkpoint(tmp_path / "a.pt")
+    start = time.process_time()
+    assert summary(file)["parameters"] == 30_000
+    assert time.process_time() - start < 10
+
+
+# Our own.
+
+FOREIGN = [{"model": ["x"]}, {"model": 3}, {"data": "x"}, {"data": None}, {"data": {"name": 3}}]
+FOREIGN += [{"training": "x"}, {"training": []}, {"history": {}}, {"metrics": 1}, {"versions": None}]
+
+
+@pytest.mark.parametrize("metadata", FOREIGN)
+def test_metadata_of_other_types_than_ours_are_refused(metadata, tmp_path):
+    torch.save({"landscape": {"format": 1, **metadata}, "state_dict": STATE}, tmp_path / "a.pt")
+    said = message(checkpoint, tmp_path / "a.pt")
+    assert "metadata that landscape never writes" in said
+    assert next(iter(metadata)) in said
+
+
+def test_metadata_that_would_be_copied_over_and_over_are_refused(tmp_path):
+    shared = times(2, [], 24)
+    torch.save({"landscape": {"format": 1, "a": shared}, "state_dict": STATE}, tmp_path / "a.pt")
+    tracemalloc.start()
+    assert "more than 100,000 values" in message(checkpoint, tmp_path / "a.pt")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e8
+    with pytest.raises(InputError, match="more than 100,000 values"):
+        save(tmp_path / "b.pt", STATE, {"a": shared})
+    save(tmp_path / "b.pt", STATE, {"a": list(range(90_000))})
+    assert len(checkpoint(tmp_path / "b.pt").metadata["a"]) == 90_000
+
+
+# A file that becomes another one.
+
+
+def test_a_shard_that_is_replaced_by_one_of_equal_size_and_time_is_noticed(tmp_path):
+    folder = sharded(tmp_path / "all")
+    found = checkpoint(folder)
+    assert found.state
+    shard = sorted(folder.glob("*.safetensors"))[0]
+    shutil.copy2(shard, tmp_path / "copy")  # as `cp -p` does
+    (tmp_path / "copy").replace(shard)
+    with pytest.raises(CheckpointError, match="changed while it was read"):
+        found.take(found.weights[0].tensors)
+    assert checkpoint(folder).state
+
+
+def test_a_file_that_is_written_over_with_its_time_kept_is_noticed(tmp_path):
+    path = written(tmp_path / "a.pt", torch_saved())
+    found = checkpoint(path)
+    times = path.stat()
+    path.write_bytes(torch_saved({name: tensor + 1 for name, tensor in STATE.items()}))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert path.stat().st_size == times.st_size
+    with pytest.raises(CheckpointError, match="changed while it was read"):
+        found.take(found.weights[0].tensors)
+
+
+def test_a_file_that_is_replaced_is_read_as_it_was_though_it_had_a_link(tmp_path):
+    path = written(tmp_path / "a.pt", torch_saved())
+    os.link(path, tmp_path / "another")
+    found = checkpoint(path)
+    written(tmp_path / "new", torch_saved({"weight": torch.ones(1)})).replace(path)
+    assert found.take(found.weights[0].tensors).keys() == STATE.keys()
+
+
+def test_a_trusted_file_is_the_one_that_is_hashed(tmp_path, monkeypatch):
+    path = written(tmp_path / "a.pt", torch_saved())
+    assert checkpoint(path, trust=True).sha256 == checkpoint(path).sha256
+    load = trusted.read
+
+    def meanwhile(path, kind):
+        (tmp_path / "new").write_bytes(torch_saved({"weight": torch.ones(1)}))
+        (tmp_path / "new").replace(path)
+        return load(path, kind)
+
+    monkeypatch.setattr(trusted, "read", meanwhile)
+    assert "changed while it was read" in message(lambda p: checkpoint(p, trust=True), path)

@@ -419,6 +419,35 @@ def test_instructions_are_bounded(content, monkeypatch):
         content(evil.pickled(b"](" + b"N" * 1000 + b"e"), "pickle")
 
 
+def test_a_long_list_of_numbers_and_texts_is_read(content):
+    numbers = [float(n) for n in range(300_000)]
+    state = {"losses": numbers, "files": [f"{n}.png" for n in range(300_000)]}
+    assert content(pickle.dumps(state), "pickle").tree == state
+
+
+def test_a_long_name_of_code_is_refused_as_it_would_be_kept_again_and_again(content):
+    module = evil.text("m" * 100_000) + b"q\x01"
+    names = b"".join(b"h\x01" + evil.text(f"{n}") + b"\x93" for n in range(2000))
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match="it names code by 100,001 letters"):
+        content(evil.pickled(b"](" + module + names + b"e", protocol=4), "pickle")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5e6
+
+
+def test_a_stub_is_small(content):
+    data = evil.pickled(b"](" + b"(ia\nb\n" * 10_000 + b"e")
+    content(data, "pickle")
+    tracemalloc.start()
+    stubs = content(data, "pickle").tree
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(stubs) == 10_000
+    assert held < 10_000 * 240
+    assert not hasattr(stubs[0], "__dict__")
+
+
 # What is damaged is refused, or is what it was.
 
 
@@ -494,6 +523,70 @@ def test_members_that_overlap_claim_too_much_or_lie_about_their_names_are_refuse
     for reason, made in cases.items():
         with pytest.raises(CheckpointError, match=reason.rstrip(", ")):
             content(made)
+
+
+VERSION = ("a/version", b"3\n")
+
+
+def two_directories(hidden):
+    """An archive with a storage of ones and one of twos, and a directory of each.
+
+    hidden: where the one that zipfile uses has the pointer to the other, which torch follows: in the
+    "comment" or the "extra" field of its last entry
+    """
+    storages = [np.full(4, n, "<f4").tobytes() for n in (1, 2)]
+    data = archive_of([PICKLE, VERSION, ("a/data/0", storages[0]), ("a/data/1", storages[1])])
+    data = data.replace(b"a/data/1", b"a/data/0")
+    first, _, ones, twos = directory(data)
+    parts, both = data[:first], data[first:ones]
+    size, place = len(both) + len(data[twos:-22]), len(parts)
+    record = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 3, 3, size, place)
+    pointer = struct.pack("<4sIQI", b"PK\6\7", 0, place + size, 1)
+    field, at = (pointer, 32) if hidden == "comment" else (b"\x99\x99\x14\0" + pointer, 30)
+    entry = data[ones : ones + at] + struct.pack("<H", len(field)) + data[ones + at + 2 : twos]
+    shown = both + entry + field
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 3, 3, len(shown), place + size + len(record), 0)
+    return parts + both + data[twos:-22] + record + shown + end
+
+
+@pytest.mark.parametrize("hidden", ["comment", "extra"])
+def test_an_archive_in_which_torch_finds_other_members_is_refused(hidden, content):
+    data = two_directories(hidden)
+    assert torch.load(io.BytesIO(data)).tolist() == [2] * 4
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    assert archive.open(archive.infolist()[2]).read() == np.ones(4, "<f4").tobytes()
+    with pytest.raises(CheckpointError, match="its directory is told of at two places"):
+        content(data)
+
+
+def test_what_stands_around_an_archive_is_refused_where_it_could_be_a_directory(content):
+    data = archive_of([PICKLE, DATA])
+    (first, last), end = directory(data), len(data) - 22
+    assert content(data[:-2] + b"\5\0hello").tree.tensor().tolist() == [0] * 4
+    more = struct.pack("<I", end - first + 6)
+    noted = data[: last + 32] + b"\6\0" + data[last + 34 : end] + b"a note"
+    cases = [
+        ("ends with parts of another archive", data[:-2] + b"\5\0PK\6\7x"),
+        ("its directory is not where", b"before" + data),
+        ("its directory is not where", data[: end + 10] + b"\1\0" + data[end + 12 :]),  # of so many entries
+        ("has a comment", noted + data[end : end + 12] + more + data[end + 16 :]),
+    ]
+    for reason, made in cases:
+        with pytest.raises(CheckpointError, match=reason):
+            content(made)
+
+
+def test_names_that_torch_does_not_tell_apart_are_one(content):
+    with pytest.raises(CheckpointError, match="several of its parts have the name a/DATA/0"):
+        content(archive_of([PICKLE, DATA, ("a/DATA/0", bytes(16))]))
+    # One name in two encodings, of the same bytes.
+    names = archive_of([PICKLE, DATA, ("a/data/é", b"1"), ("a/data/ab", b"2")])
+    with pytest.raises(CheckpointError, match="several of its parts have the name"):
+        content(names.replace(b"a/data/ab", "a/data/é".encode()))
+    numbers = np.arange(4, dtype=">f4").tobytes()
+    data = archive_of([PICKLE, VERSION, ("a/Data/0", numbers), ("a/BYTEORDER", b"big")])
+    assert torch.load(io.BytesIO(data)).tolist() == [0, 1, 2, 3]
+    assert content(data).tree.tensor().tolist() == [0, 1, 2, 3]
 
 
 def test_parts_without_a_checksum_are_counted(content):

@@ -69,7 +69,7 @@ def surface(
     resume: carry on with what the output's journal holds
     """
     from landscape.axes import axes
-    from landscape.surfaces.remembered import remembered
+    from landscape.surfaces.remembered import depends, remembered
 
     check_counts(size, workers)
     if (earlier := finished(point, task, resume)) is not None:
@@ -87,6 +87,7 @@ def surface(
         "device": str(point.theta.device),
         "asked for": [directions, count, seed, keep_biases, str(widest.objective.budget)],
         "attack": repr(point.objective.attack),
+        **depends(point),
     }
     found = remembered(_beside(task.output, "cells") if resume else None, of, make)
     if directions.startswith("pca:") and not trajectory:
@@ -204,9 +205,11 @@ def _asked(task: Task) -> dict[str, Any]:
     return {
         "eps": [str(budget) for budget in task.budgets],
         "checkpoint": [each["sha256"] for each in told.get("checkpoints", [told["checkpoint"]])],
-        "model": told["checkpoint"]["model"],
+        **{
+            name: told["checkpoint"][name] for name in ("model", "place", "removed", "added", "normalization")
+        },
         "data": told["data"]["sha256"],
-        **{name: told[name] for name in ("attack", "seed", "dtype")},
+        **{name: told[name] for name in ("attack", "seed", "dtype", "loss")},
         **{name: value for name, value in given.items() if name not in free},
         "versions": {name: told["versions"][name] for name in ("landscape", "torch")},
     }

@@ -15,9 +15,10 @@ from landscape.errors import CheckpointError
 
 def listed(items: Iterable[Any], most: int = 4, between: str = ", ") -> str:
     """The first few items and the number of the others, on one line whatever names a file gave them."""
-    texts = ["".join(c if c.isprintable() else "?" for c in str(item)[:200]) for item in items]
-    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
-    return between.join(texts[:most] + more)
+    every = list(items)
+    texts = ["".join(c if c.isprintable() else "?" for c in str(item)[:200]) for item in every[:most]]
+    more = [f"and {len(every) - most} more"] if len(every) > most else []
+    return between.join(texts + more)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +111,7 @@ def fetched(described: Mapping[str, Lazy]) -> dict[str, Tensor]:
     return {name: found[name] for name in described}
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, slots=True)
 class Stub:
     """What stands for an object that only code of the file's own could make: its parts, and nothing runs.
 

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from landscape.checkpoints import legacy, safe, zipped
 from landscape.checkpoints.content import Content, listed
+from landscape.checkpoints.formats import READERS
 from landscape.checkpoints.inert import told
 from landscape.checkpoints.safe import strict_json
 from landscape.checkpoints.sniff import HEADER, INDEXES, SINGLES, entries, opened, sniff
 from landscape.checkpoints.source import Malformed, Source
 from landscape.errors import CheckpointError
-
-READERS: dict[str, Callable[[BufferedReader, Path], Content]] = {
-    "torch": zipped.read,
-    "legacy": legacy.read,
-    "pickle": legacy.read,
-    "safetensors": safe.read,
-}
 
 
 def read(path: Path) -> Content:

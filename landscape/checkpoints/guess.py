@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import torch
 
 from landscape import registry
+from landscape.checkpoints.find import COUNTER
 from landscape.errors import InputError
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
-COUNTER = "num_batches_tracked"
+OURS = 1000
+"""The most tensors that one of our own models is built to be compared with; all have far fewer."""
 SHARE = 0.4
 """Of all names, how many a module must have for it to be looked at alone: an attacker's copy has half."""
 
@@ -73,10 +75,15 @@ def _numbers(shapes: Shapes, pattern: str) -> list[int]:
     return sorted({int(match[1]) for name in shapes if (match := regex.fullmatch(name))})
 
 
-def _counts(shapes: Shapes, pattern: str, first: int = 1) -> tuple[int, ...]:
-    """How many blocks each stage has; "{}" stands for the stage in the pattern, # for the block."""
-    found = (len(_numbers(shapes, pattern.format(stage))) for stage in count(first))
-    return tuple(takewhile(bool, found))
+def _counts(shapes: Shapes, pattern: str, first: int = 1, step: int = 1) -> tuple[int, ...]:
+    """How many blocks each stage has; "{}" stands for the stage in the pattern, # for the block.
+
+    step: between one stage and the next
+    """
+    escaped = re.escape(pattern).replace(r"\{\}", r"(0|[1-9]\d{0,5})").replace(r"\#", r"(\d{1,6})")
+    found = (match.groups() for name in shapes if (match := re.fullmatch(escaped, name)))
+    blocks = Counter(int(stage) for stage, _ in {(stage, int(block)) for stage, block in found})
+    return tuple(takewhile(bool, (blocks[stage] for stage in count(first, step))))
 
 
 def _classes(shapes: Shapes, *heads: str) -> str:
@@ -122,6 +129,8 @@ OWN: dict[str, Callable[[Shapes], dict[str, Any]]] = {
 
 
 def _own(shapes: Shapes) -> str | None:
+    if len(shapes) > OURS:
+        return None
     bare = _bare(shapes)
     for name, options in OWN.items():
         told = _tried(options, bare)
@@ -235,9 +244,7 @@ def _vit(s: Shapes, patches: str, block: str, places: str, *heads: str) -> str:
 
 
 def _convnext(s: Shapes, stem: str, block: str, *heads: str, first: int = 0, step: int = 1) -> str:
-    """step: between one stage and the next in the numbers of the pattern"""
-    stages = takewhile(bool, (len(_numbers(s, block.format(n))) for n in count(first, step)))
-    depths, dim = tuple(stages), s[stem][0]
+    depths, dim = _counts(s, block, first, step), s[stem][0]
     sizes = {(3, 9, 96): "tiny", (3, 27, 96): "small", (3, 27, 128): "base", (3, 27, 192): "large"}
     size = sizes.get((depths[0], depths[2], dim), "")
     return f"ConvNeXt{f'-{size}' if size else ''}: depths {depths}, dim {dim}, {_classes(s, *heads)}"

@@ -54,7 +54,8 @@ from landscape.checkpoints.known import (
 from landscape.checkpoints.source import Malformed, Source
 from landscape.errors import CheckpointError
 
-OPERATIONS = 5_000_000  # about ten seconds, and a GB where each makes an object
+OPERATIONS = 2_000_000  # about four seconds, and 300 MB where every second one makes an object
+LETTERS = 1000  # of a name of code; each that a pickle puts together is kept
 DEPTH = 4  # files within files: a storage in a plain pickle is one
 MET = 1000  # names that are kept
 
@@ -114,6 +115,8 @@ class Reading:
 
     def named(self, module: str, name: str) -> Global | torch.dtype:
         """What stands for a name."""
+        if len(module) + len(name) > LETTERS:
+            raise Malformed(f"it names code by {len(module) + len(name):,} letters")
         found = self._named.get((module, name))
         if found is None:
             found = self._named[module, name] = global_of(module, name)

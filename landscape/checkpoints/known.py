@@ -74,14 +74,14 @@ NAMED = TENSORS | set(STORAGES) | {"numpy.ndarray", "builtins.object"}
 RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Global(Stub):
     """A class or function that a file names. known: what KNOWN has it under, "" where it is not there."""
 
     known: str = ""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Unbuilt(Stub):
     """An array of numpy's before its state came, and what it then became."""
 

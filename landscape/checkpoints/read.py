@@ -14,7 +14,8 @@ from torch import Tensor
 
 from landscape.checkpoints import distributed, folders, inert, trusted
 from landscape.checkpoints.content import Content, Lazy, fetched, listed
-from landscape.checkpoints.find import Weights, find, told
+from landscape.checkpoints.find import Weights, find, noted
+from landscape.checkpoints.formats import READERS
 from landscape.checkpoints.sniff import opened, sniff, sniff_folder
 from landscape.checkpoints.write import FORMAT, plain
 from landscape.errors import CheckpointError, InputError
@@ -26,6 +27,13 @@ CODE = {
     "--trust-checkpoint",
 }
 FOLDERS = {"sharded": folders, "distributed": distributed}
+KINDS: dict[str, tuple[type, ...]] = {
+    # A dict too, which `save` takes, though no command makes a model of it.
+    "model": (str, dict),
+    **dict.fromkeys(("data", "budget", "training", "metrics", "versions"), (dict,)),
+    "history": (list,),
+}
+"""What the entries are that `landscape train` writes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,16 +72,14 @@ class Checkpoint:
 
     def _refuse_changed(self) -> None:
         if not self.unchanged():
-            raise CheckpointError(
-                f"{self.path} changed while it was read; wait until its writer has finished"
-            )
+            raise _changed(self.path)
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
         """The tensors at the most usual place, by the file's own names."""
         if not self.weights:
             raise CheckpointError(f"{self.path} holds no weights; give the file of a model's state dict")
-        return self.take(min(self.weights, key=lambda w: (w.average, w.rank, -w.numbers)).tensors)
+        return self.take(min(self.weights, key=lambda w: w.order).tensors)
 
 
 def read(path: str | os.PathLike[str], *, trust: bool = False) -> Checkpoint:
@@ -92,15 +98,24 @@ def read(path: str | os.PathLike[str], *, trust: bool = False) -> Checkpoint:
     # One open file: what is hashed is what is read, whatever is renamed to its path meanwhile. It is closed
     # with the last tensor that is still to be read from it.
     file = opened(path)
-    before = _stamp(os.fstat(file.fileno()))
+    before = os.fstat(file.fileno())
     kind = sniff(file, path)
     if kind in CODE and not trust:
         raise CheckpointError(f"{path} is refused: {CODE[kind]}")
     file.seek(0)
-    content = trusted.read(path, kind) if trust else folders.READERS[kind](file, path)
+    content = trusted.read(path, kind) if trust else READERS[kind](file, path)
+    if trust and not _is_at(path, before):  # torch opens the path by itself
+        raise _changed(path)
     file.seek(0)
     sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return _checkpoint(path, sha256, content, lambda: _stamp(os.fstat(file.fileno())) == before)
+
+    def unchanged() -> bool:
+        now = os.fstat(file.fileno())
+        # What is renamed to its path takes a link from it: that changes st_ctime, and nothing that is read.
+        other = now.st_nlink != before.st_nlink
+        return _written(now) == _written(before) if other else _stamp(now) == _stamp(before)
+
+    return _checkpoint(path, sha256, content, unchanged)
 
 
 def _read_folder(path: Path, trust: bool) -> Checkpoint:
@@ -108,37 +123,60 @@ def _read_folder(path: Path, trust: bool) -> Checkpoint:
         raise CheckpointError(f"{path} is a folder, whose tensors need no code; leave out --trust-checkpoint")
     kind = FOLDERS[sniff_folder(path)]
     files = kind.files(path)
-    before = [_stamp(file.stat()) for file in files]
+    before = [file.stat() for file in files]
     content, digest = kind.read(path), hashlib.sha256()
     for name in files:
         with opened(name) as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    return _checkpoint(
-        path, digest.hexdigest(), content, lambda: [_stamp(file.stat()) for file in files] == before
-    )
+    return _checkpoint(path, digest.hexdigest(), content, lambda: all(map(_is_at, files, before)))
 
 
-def _stamp(status: os.stat_result) -> tuple[int, int]:
+def _written(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    """What no other file has, nor the same file once it is written to, whatever time its writer sets."""
+    return *_written(status), status.st_ctime_ns, status.st_dev, status.st_ino
+
+
+def _is_at(path: Path, status: os.stat_result) -> bool:
+    """Whether the file of this status is at the path, as it was."""
+    try:
+        return _stamp(path.stat()) == _stamp(status)
+    except OSError:
+        return False
+
+
+def _changed(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path} changed while it was read; wait until its writer has finished")
 
 
 def _checkpoint(path: Path, sha256: str, content: Content, unchanged: Callable[[], bool]) -> Checkpoint:
     header = content.tree.get("landscape") if isinstance(content.tree, dict) else None
     metadata = _metadata(header, path) if isinstance(header, dict) else {}
     ours = isinstance(header, dict)
+    with inert.told(path):
+        weights = tuple(find(content.tree.get("state_dict") if ours else content.tree))
+        beside = {} if ours else {**noted(content.tree), **_one_line(content.metadata)}
     found = Checkpoint(
         path,
         sha256,
         "landscape" if ours else content.format,
-        tuple(find(content.tree.get("state_dict") if ours else content.tree)),
+        weights,
         metadata,
-        {} if ours else {**told(content.tree), **content.metadata},
+        beside,
         content.ignored,
         content.notes,
         unchanged,
     )
     found._refuse_changed()
     return found
+
+
+def _one_line(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts of others', with nothing in them that a terminal would obey."""
+    return {listed([n]): listed([v]) if isinstance(v, str) else v for n, v in metadata.items()}
 
 
 def _metadata(header: dict, path: Path) -> dict[str, Any]:
@@ -149,7 +187,14 @@ def _metadata(header: dict, path: Path) -> dict[str, Any]:
     if number > FORMAT:
         raise CheckpointError(f"{path} has format {number}, this landscape reads up to {FORMAT}; upgrade it")
     try:
-        return plain({name: value for name, value in header.items() if name != "format"}, "metadata")
+        found = plain({name: value for name, value in header.items() if name != "format"}, "metadata")
+        for name, kinds in KINDS.items():
+            if name in found and not isinstance(found[name], kinds):
+                raise InputError(f"{name} is a {type(found[name]).__name__}, not a {kinds[0].__name__}")
+        data = found.get("data", {})
+        if not isinstance(data.get("name", ""), str):
+            raise InputError(f"data's name is a {type(data['name']).__name__}, not a str")
+        return found
     except (InputError, RecursionError) as error:
         reason = listed([error])
         raise CheckpointError(

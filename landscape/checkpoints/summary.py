@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +26,7 @@ def summary(file: Checkpoint, key: str | None = None) -> dict[str, Any]:
         ],
         "averaged": [w.place for w in file.weights if w.average or COUNT in w.tensors],
     }
-    usual = sorted(file.weights, key=lambda w: (w.average, w.rank, -w.numbers))
+    usual = sorted(file.weights, key=lambda w: w.order)
     largest = max((w.numbers for w in file.weights), default=0)
     likely = next((w for w in usual if 2 * w.numbers > largest), None)
     if key is not None:
@@ -47,8 +48,7 @@ def summary(file: Checkpoint, key: str | None = None) -> dict[str, Any]:
 def _architecture(tensors: Mapping[str, Lazy], prefix: str) -> str | None:
     """What the tensors look like, or those below the first name that has most of them."""
     shapes = {name.removeprefix(prefix): tensor.shape for name, tensor in tensors.items()}
-    heads = [name.partition(".")[0] + "." for name in shapes]
-    inner = max(heads, key=heads.count)
+    inner = Counter(name.partition(".")[0] + "." for name in shapes).most_common(1)[0][0]
     below = {n.removeprefix(inner): shape for n, shape in shapes.items() if n.startswith(inner)}
     return guess(shapes) or guess(below) or f"unknown: {outline(shapes)}"
 

@@ -14,6 +14,7 @@ from landscape.errors import InputError
 from landscape.files import atomic
 
 FORMAT = 1  # rises when an older landscape could no longer read what is written
+PARTS = 100_000  # of metadata; a dict that stands in several places counts in each
 
 
 def save(path: str | os.PathLike[str], state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -45,6 +46,13 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Tensor], metadata: Ma
 
 def plain(value: Any, where: str) -> Any:
     """The value in the very types that weights_only reads; torch.__version__ is of a subclass of str."""
+    return _plain(value, where, [PARTS])
+
+
+def _plain(value: Any, where: str, left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0:
+        raise InputError(f"metadata has more than {PARTS:,} values; keep them in a file of their own")
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -53,12 +61,15 @@ def plain(value: Any, where: str) -> Any:
         if isinstance(value, number):
             return number(value)
     if isinstance(value, list):
-        return [plain(item, f"{where}[{place}]") for place, item in enumerate(value)]
+        return [_plain(item, f"{where}[{place}]", left) for place, item in enumerate(value)]
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise InputError(f"{where} has the key {key!r}; write it as a str")
-        return {str.__str__(key): plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+        return {
+            str.__str__(key): _plain(item, f"{where}[{str.__str__(key)[:100]!r}]", left)
+            for key, item in value.items()
+        }
     kind = type(value).__name__
     raise InputError(
         f"{where} is a {kind}; make it a str, int, float, bool, None, or a list or dict of these"

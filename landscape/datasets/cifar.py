@@ -6,14 +6,15 @@ pickle may ask for gives a stand-in of ours, so not even numpy is called, and ev
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import pickle
 import pickletools
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -24,8 +25,11 @@ from landscape.errors import DataError
 from landscape.registry import register
 
 PIXELS = 3 * 32 * 32
-LIMIT = 1 << 30
-"""Bytes that one batch may have, over six times the largest official one."""
+LIMIT = 200_000_000
+"""Bytes that the batches of one split may have; the official ones have 155 million at most."""
+UNPACKED, MEMBERS, HEADER = 2 * LIMIT, 100, 1 << 16
+"""Bytes of a whole archive, unpacked, and its members; bytes of what describes a member. Official ones have
+187 million, and 11 members."""
 
 # name: the folder and the archive of each form, binary first, and the batches of each split
 FORMS = {
@@ -51,8 +55,9 @@ OPCODES = (
     "NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 BINSTRING SHORT_BINSTRING "
     "UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8"
 )
-TUPLES = 100
-"""Tuples that a batch may hold; its one array takes six."""
+TUPLES, STEPS = 100, 600_000
+"""Tuples that a batch may hold, of which its one array takes six; and its opcodes: 50,000 examples with two
+labels and a name each take 350,000 in the most long-winded protocol."""
 
 
 @register("dataset", "cifar10")
@@ -72,12 +77,15 @@ def _load(name: str, split: str, data_dir: str | Path | None, classes: int) -> D
     suffix = ".bin" if folder in BINARY else ""
     wanted = [f"{batch}{suffix}" for batch in BATCHES[name][split]]
     contents = _members(source, folder, wanted) if os.path.isfile(source) else _files(source, wanted)
-    images, labels = [], []
-    for batch in wanted:
-        x, y = (_binary if suffix else _python)(contents[batch], f"{source}, {batch}", classes)
-        images.append(x)
-        labels.append(y)
-    x, y = np.concatenate(images).reshape(-1, 3, 32, 32), np.concatenate(labels)
+    found, left = {}, LIMIT
+    for batch, content in contents:  # each is read when the one before is an array
+        left -= len(content)
+        _bounded(LIMIT - left, f"{source}, up to {batch},")
+        found[batch] = (_binary if suffix else _python)(content, f"{source}, {batch}", classes)
+        del content
+    pairs = [found[batch] for batch in wanted]
+    x, y = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    x = x.reshape(-1, 3, 32, 32)
     return Data.of(x, y, name=name, split=split, classes=classes)
 
 
@@ -97,39 +105,44 @@ def _source(name: str, split: str, data_dir: str | Path | None) -> tuple[Path, s
     raise absent(name, split, looked, name, how)
 
 
-def _files(folder: Path, wanted: Iterable[str]) -> dict[str, bytes]:
-    """The batches of an unpacked archive."""
-    contents = {}
+def _files(folder: Path, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """The batches of an unpacked archive, one by one."""
     for batch in wanted:
         path = folder / batch
         if not os.path.isfile(path):
             raise DataError(f"{folder} has no file {batch}: it is not whole, unpack the archive again")
         _bounded(path.stat().st_size, f"{path}")
         try:
-            contents[batch] = path.read_bytes()
+            with open(path, "rb") as file:
+                content = file.read(LIMIT + 1)
         except OSError as error:
             raise DataError(f"{path} cannot be read: {one_line(error)}") from error
-    return contents
+        yield batch, content
+        del content
 
 
-def _members(path: Path, folder: str, wanted: Iterable[str]) -> dict[str, bytes]:
-    """The batches of an archive, read in one pass into memory; nothing is written to disk."""
-    contents: dict[str, bytes] = {}
+def _members(path: Path, folder: str, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """The batches of an archive, one by one in its own order, in one pass; nothing is written to disk."""
     missing = {f"{folder}/{batch}" for batch in wanted}
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                name = member.name.removeprefix("./")
-                # Only plain files: a link could lead anywhere, and a sparse file be larger than it is.
-                if name not in missing or not member.isreg() or member.issparse():
-                    continue
-                _bounded(member.size, f"{path}, {name}")
-                file = archive.extractfile(member)
-                assert file is not None
-                contents[name.removeprefix(f"{folder}/")] = file.read()
-                missing.remove(name)
-                if not missing:
-                    break
+        with gzip.open(path) as unpacked:
+            forward = cast(BinaryIO, _Forward(unpacked, str(path)))
+            with tarfile.open(fileobj=forward, mode="r:") as archive:
+                for count, member in enumerate(archive):
+                    if count >= MEMBERS:
+                        raise DataError(f"{path} has over {MEMBERS} members: it is not the official archive")
+                    name = member.name.removeprefix("./")
+                    # Only plain files: a link could lead anywhere, a sparse file be larger than it is.
+                    if name not in missing or not member.isreg() or member.issparse():
+                        continue
+                    _bounded(member.size, f"{path}, {name}")
+                    file = archive.extractfile(member)
+                    assert file is not None
+                    parts = iter(lambda file=file: file.read(HEADER), b"")  # type: ignore[misc]
+                    yield name.removeprefix(f"{folder}/"), b"".join(parts)
+                    missing.remove(name)
+                    if not missing:
+                        break
     except DataError:
         raise
     except Exception as error:  # tarfile, gzip and zlib raise a dozen types on damaged files
@@ -137,12 +150,44 @@ def _members(path: Path, folder: str, wanted: Iterable[str]) -> dict[str, bytes]
     if missing:
         names = ", ".join(sorted(missing))
         raise DataError(f"{path} has no {names}: it is not the official archive, or not whole")
-    return contents
+
+
+class _Forward:
+    """What tarfile may read of an unpacked archive: in small pieces, forwards, and only so far.
+
+    tarfile reads the headers that describe a member whole, whatever length they declare.
+    """
+
+    def __init__(self, file: gzip.GzipFile, what: str) -> None:
+        self.file, self.what = file, what
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= HEADER:
+            raise DataError(
+                f"{self.what} describes a member in {size:,} bytes: it is not the official archive"
+            )
+        self._check(self.file.tell() + size)
+        return self.file.read(size)
+
+    def seek(self, place: int) -> int:
+        if place < self.file.tell():
+            raise DataError(f"{self.what} is no archive that can be read from its beginning to its end")
+        self._check(place)
+        return self.file.seek(place)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def _check(self, place: int) -> None:
+        if place > UNPACKED:
+            raise DataError(
+                f"{self.what} has over {UNPACKED:,} bytes when unpacked: it is not the official archive"
+            )
 
 
 def _bounded(size: int, what: str) -> None:
     if size > LIMIT:
-        raise DataError(f"{what} has {size:,} bytes: it is no CIFAR batch, those have less than {LIMIT:,}")
+        raise DataError(f"{what} has {size:,} bytes: it is no CIFAR batch, those have at most {LIMIT:,}")
 
 
 def _binary(content: bytes, what: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +204,7 @@ def _python(content: bytes, what: str, classes: int) -> tuple[np.ndarray, np.nda
     """A pickled dictionary of the pixels, an array (n, 3072), and a list of labels."""
     try:
         _plain(content)
-        batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        batch = _Unpickler(io.BytesIO(content)).load()
     except Exception as error:  # damaged pickles raise whatever their opcodes stumble on
         raise DataError(f"{what} is no CIFAR batch that can be read safely: {one_line(error)}") from error
     entries = {_text(key): value for key, value in batch.items()} if type(batch) is dict else {}
@@ -178,10 +223,12 @@ def _plain(content: bytes) -> None:
     allowed = {*OPCODES.split()}
     tuples = 0
     argument: Any
-    for opcode, argument, _ in pickletools.genops(content):
+    for step, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if step >= STEPS:
+            raise pickle.UnpicklingError(f"it has over {STEPS:,} opcodes")
         if opcode.name not in allowed:
             raise pickle.UnpicklingError(f"it uses the opcode {opcode.name}")
-        if opcode.name in ("PUT", "LONG_BINPUT") and not 0 <= argument < len(content):
+        if opcode.name in ("PUT", "LONG_BINPUT") and not 0 <= argument < min(STEPS, len(content)):
             raise pickle.UnpicklingError(f"it numbers an object {argument}")
         tuples += opcode.name.startswith("TUPLE")
     # A dictionary's key of a million nested tuples overflows the stack of the interpreter.
@@ -239,13 +286,22 @@ class _Array(_StandIn):
 
 
 class _Latin1(_StandIn):
-    """Stands in for _codecs.encode, by which Python 3 writes bytes in the old protocol."""
+    """Stands in for _codecs.encode, by which Python 3 writes bytes in the old protocol.
 
-    __slots__ = ()
+    left: bytes that it will make; a pickle may ask for one text any number of times
+    """
 
-    def __new__(cls, text: Any, encoding: Any) -> Any:
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = LIMIT
+
+    def __call__(self, text: Any, encoding: Any) -> bytes:
         if type(text) is not str or encoding not in ("latin1", "latin-1", b"latin1", b"latin-1"):
             raise pickle.UnpicklingError(f"it asks for an encoding {encoding!r}, and may use latin1 only")
+        self.left -= len(text)
+        if self.left < 0:
+            raise pickle.UnpicklingError(f"it makes over {LIMIT:,} bytes of texts")
         return text.encode("latin-1")
 
 
@@ -257,11 +313,17 @@ class _Unpickler(pickle.Unpickler):
         ("numpy._core.multiarray", "_reconstruct"): _Array,
         ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): _Type,
-        ("_codecs", "encode"): _Latin1,
     }
+    ENCODE = ("_codecs", "encode")
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, encoding="bytes")
+        self.encode = _Latin1()
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for a name, never the thing itself."""
+        if (module, name) == self.ENCODE:
+            return self.encode
         if (module, name) not in self.ALLOWED:
             asked = f"{module}.{name}"
             raise pickle.UnpicklingError(f"it asks for {asked!r}, and may ask for arrays of bytes only")

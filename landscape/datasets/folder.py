@@ -60,7 +60,7 @@ def _root(path: Path, split: str) -> tuple[Path, str]:
             return path / name, name
     if every:
         raise DataError(f"{path} has {', '.join(sorted(every))}, but no folder {' or '.join(names)}")
-    return path, split
+    return path, "all"
 
 
 def _holds_folders(path: Path) -> bool:

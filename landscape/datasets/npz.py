@@ -15,6 +15,8 @@ from landscape.datasets.arrays import check_fits, of_arrays, one_line
 from landscape.errors import DataError
 
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+COPIES = 3
+"""Of an array at once, at most: as it is read, as a tensor, and with its channels first."""
 
 
 def read(path: Path, split: str, numbers: bool) -> Data:
@@ -24,8 +26,10 @@ def read(path: Path, split: str, numbers: bool) -> Data:
     try:
         with zipfile.ZipFile(path) as archive:
             there = [name.removesuffix(".npy") for name in archive.namelist()]
-            keys = next((k for k in ((f"x_{split}", f"y_{split}"), ("x", "y")) if {*k} <= {*there}), ())
-            check_fits(sum(_size(archive, key, path) for key in keys), f"{path}")
+            keys: tuple[str, ...] = next(
+                (k for k in ((f"x_{split}", f"y_{split}"), ("x", "y")) if {*k} <= {*there}), ()
+            )
+            check_fits(COPIES * sum(_size(archive, key, path) for key in keys), f"{path}")
             pair = [_array(archive, key) for key in keys]
     except DataError:
         raise
@@ -34,9 +38,10 @@ def read(path: Path, split: str, numbers: bool) -> Data:
     if not pair:
         raise DataError(
             f"{path} holds {', '.join(there) or 'no named array'}; "
-            f"it needs the arrays x and y, or x_{split} and y_{split}"
+            f"it needs the arrays x and y, or x_{split} and y_{split} for --split {split}"
         )
-    return of_arrays(pair[0], pair[1], path.name, split, numbers=numbers)
+    part = split if keys[0] != "x" else "all"
+    return of_arrays(pair[0], pair[1], path.name, part, numbers=numbers)
 
 
 def _size(archive: zipfile.ZipFile, key: str, path: Path) -> int:

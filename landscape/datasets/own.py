@@ -20,9 +20,11 @@ def read(spec: str, split: str, numbers: bool) -> Data:
     """What package.module:callable or file.py:callable returns, called with the split where it takes it."""
     function = load_callable(spec)
     try:
-        returned = function(split) if _takes_an_argument(function) else function()
+        told = _takes_an_argument(function)
+        returned = function(split) if told else function()
     except (Exception, SystemExit) as error:  # a script without a main guard may exit
         raise DataError(f"{spec} raised {one_line(error)}") from error
+    split = split if told else "all"
     if isinstance(returned, Data):
         if not returned.classes and not numbers:
             raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -38,10 +39,9 @@ def _made(spec: str, factory: Callable[..., Any], options: dict[str, Any]) -> tu
     called = (
         f"{spec}({', '.join(f'{name}={value!r}' for name, value in options.items())})" if options else spec
     )
-    if isinstance(factory, nn.Module) and not options:  # a name in a file may stand for the model itself
-        return factory, spec
     try:
-        module = factory(**options)
+        # A name in a file may stand for the model itself.
+        module = factory if isinstance(factory, nn.Module) and not options else factory(**options)
     except InputError:
         raise
     except (Exception, SystemExit) as error:
@@ -52,7 +52,14 @@ def _made(spec: str, factory: Callable[..., Any], options: dict[str, Any]) -> tu
         ) from error
     if not isinstance(module, nn.Module):
         raise InputError(f"{called} returned {type(module).__name__}; it must return a torch.nn.Module")
-    return module, called
+    try:
+        return copy.deepcopy(module), called  # it may be handed out again, with other weights by then
+    except Exception as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"the model {called} cannot be copied ({told}); of weight_norm and spectral_norm use those in "
+            "torch.nn.utils.parametrizations"
+        ) from error
 
 
 def _options(arguments: Sequence[str]) -> dict[str, Any]:

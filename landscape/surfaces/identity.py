@@ -30,7 +30,7 @@ def identity(
         "y": None if line else lattice.y.tolist(),
         "data": o.data.sha256,
         "model": architecture(point),
-        "normalization": str(of_module(o.network.module) or "none"),
+        "normalization": found.exact if (found := of_module(o.network.module)) else "none",
         "weights": _digest(map(_bytes, [lattice.theta, *o.network.rest().values()])),
         "directions": _digest(map(_bytes, _vectors(lattice.axes))),
         "loss": name_of(o.loss),

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import time
 import zlib
 from contextlib import suppress
@@ -38,8 +39,13 @@ class Journal:
         self.written = time.monotonic()
         settings = json.loads(json.dumps(settings))
         try:
-            self.file = open(path, "a+b", buffering=0)  # noqa: SIM115
+            self.file = open(path, "a+b", buffering=0, opener=_own)  # noqa: SIM115
         except OSError as error:
+            if path.is_symlink():
+                raise InputError(
+                    f"{path} is a link, and what it leads to is no journal's to write; remove it, or give "
+                    "another -o"
+                ) from error
             raise LandscapeError(f"{path} cannot be written: {error.strerror}") from error
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,6 +58,8 @@ class Journal:
             header = self._read() if resume else None
             if header is not None:
                 check_same(header["settings"], settings, str(path))
+                if not _alike(header["known"], json.loads(json.dumps(known))):
+                    raise self._damaged()
                 self.known = header["known"]
             self.resumed = header is not None
             if header is None:
@@ -90,19 +98,46 @@ class Journal:
 
     def _read(self) -> dict[str, Any] | None:
         """What the journal begins with, None where there is none; the cells of whole lines are taken over."""
-        text = self.path.read_bytes()
-        told = [_parsed(line) for line in text.splitlines()]
-        if text and not (told and isinstance(told[0], dict) and {"settings", "known"} <= set(told[0])):
+        self.file.seek(0)
+        text = self.file.readall()
+        try:
+            told = [_parsed(line) for line in text.splitlines()]
+        except (ValueError, RecursionError) as error:
+            raise self._damaged() from error
+        first = told[0] if told and isinstance(told[0], dict) else {}
+        if text and not all(isinstance(first.get(part), dict) for part in ("settings", "known")):
             raise InputError(
                 f"{self.path} is no journal, or its first line is damaged; give --fresh to begin anew"
             )
-        for line in told[1:]:
-            if line is not None:
-                cell, shape, packed = line
+        try:
+            for cell, shape, packed in (line for line in told[1:] if line is not None):
+                if type(cell) is not int:
+                    raise TypeError
                 self.cells[cell] = np.frombuffer(base64.b64decode(packed), dtype="<f8").reshape(shape)
+        except (TypeError, ValueError) as error:
+            raise self._damaged() from error
         if text and not text.endswith(b"\n"):
             self.file.write(b"\n")
         return told[0] if told else None
+
+    def _damaged(self) -> InputError:
+        return InputError(f"{self.path} is damaged: it holds what no scan wrote; give --fresh to begin anew")
+
+
+def _own(path: str, flags: int) -> int:
+    """Opens a plain file and no other, of this name itself."""
+    file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "it is a folder or a device")
+    return file
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two JSON values hold values of the same types by the same names."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(one[name], other[name]) for name in one)
+    return type(one) is type(other)
 
 
 def _parsed(line: bytes) -> Any:
