@@ -52,6 +52,7 @@ def mean_std(value: float, std: float) -> str:
         return "not computed"
     if not (math.isfinite(std) and std > 0):
         return f"{value:#.4g}" + ("(0)" if std == 0 else "(?)")
+    std = float(f"{std:.1e}")  # 0.0996 has its two digits as 0.10
     decimals = min(max(0, 1 - math.floor(math.log10(std))), DIGITS)
     if decimals > 0 and std < 1:
         return f"{value:.{decimals}f}({round(std * 10**decimals)})"
