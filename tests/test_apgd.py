@@ -1,5 +1,6 @@
 """Auto-PGD against its authors' package, closed forms, and what must not change."""
 
+import numpy as np
 import pytest
 import torch
 from test_attacks import convolutional, images, objective, two_classes
@@ -58,6 +59,70 @@ def test_the_climb_is_that_of_the_authors_from_the_same_start(steps, norm, loss,
         torch.testing.assert_close(a[clear], b[clear], rtol=0, atol=1e-7)
     torch.testing.assert_close(highest[clear], value[clear], rtol=1e-8, atol=1e-9)
     torch.testing.assert_close(best[clear], other[clear], rtol=0, atol=1e-7)
+
+
+def one_at_a_time(value, slope, x: np.ndarray, start: np.ndarray, eps: float, steps: int) -> list[np.ndarray]:
+    """Algorithm 1 of the paper for a single example under l_inf, with the windows of the authors' code."""
+
+    def clipped(z):
+        return np.clip(np.clip(z, x - eps, x + eps), 0, 1)
+
+    here, before, step = start, start, 2 * eps
+    iterates, losses = [start], [value(start)]
+    best, checked, halved = 0, 0, True
+    length, end = max(int(0.22 * steps), 1), max(int(0.22 * steps), 1)
+    highest_then, towards = losses[0], slope(start)
+    for k in range(1, steps + 1):
+        ahead = clipped(here + step * np.sign(towards))
+        if k > 1:
+            ahead = clipped(here + 0.75 * (ahead - here) + 0.25 * (here - before))
+        before, here = here, ahead
+        iterates.append(here)
+        losses.append(value(here))
+        towards = slope(here)
+        best = k if losses[k] > losses[best] else best
+        if k == end:
+            rises = sum(losses[i + 1] > (losses[i] if i else 0.0) for i in range(checked, k))
+            stuck = not halved and losses[best] <= highest_then
+            halved = rises <= 0.75 * length or stuck
+            if halved:
+                step, here, towards = step / 2, iterates[best], slope(iterates[best])
+            highest_then, checked = losses[best], k
+            length = max(length - max(int(0.03 * steps), 1), max(int(0.06 * steps), 1))
+            end += length
+    return iterates
+
+
+@pytest.mark.parametrize("steps", [1, 10, 60])
+def test_the_climb_is_that_of_one_example_at_a_time_in_plain_numpy(steps):
+    # A bowl turned over, whose top is inside of some balls: steps have to be halved to come near it.
+    rng = np.random.default_rng(0)
+    x, top = rng.uniform(size=(9, 4)), rng.uniform(size=(9, 4))
+    top[:4] = np.clip(x[:4] + rng.uniform(-0.1, 0.1, (4, 4)), 0, 1)
+    width, budget = np.linspace(0.5, 2, 4), Budget("0.15")
+    inputs, seen = torch.from_numpy(x), []
+    start = random_start(inputs, torch.arange(9), budget, 0)
+
+    def losses(z):
+        seen.append(z.detach().numpy().copy())
+        return 5 - ((z - torch.from_numpy(top)) ** 2 * torch.from_numpy(width)).sum(dim=1)
+
+    best, highest = APGD(steps=steps).climb(losses, inputs, start, budget)
+    for i in range(9):
+        expected = one_at_a_time(
+            lambda z, i=i: 5 - ((z - top[i]) ** 2 * width).sum(),
+            lambda z, i=i: -2 * (z - top[i]) * width,
+            x[i],
+            start[i].numpy(),
+            0.15,
+            steps,
+        )
+        np.testing.assert_allclose([z[i] for z in seen], expected, rtol=0, atol=1e-12)
+        values = [5 - ((z - top[i]) ** 2 * width).sum() for z in expected]
+        assert highest[i].item() == pytest.approx(max(values), abs=1e-12)
+        np.testing.assert_allclose(best[i], expected[int(np.argmax(values))], rtol=0, atol=1e-12)
+    if steps == 60:
+        assert (5 - highest[:4]).max() < 1e-3
 
 
 def test_in_the_windows_of_the_paper_a_step_is_halved_where_the_loss_oscillates():

@@ -478,6 +478,12 @@ def test_an_attack_has_the_name_that_papers_give_it(spec, name, loss):
     assert (found.name, found.loss) == (name, loss)
 
 
+def test_attacks_that_differ_by_their_seed_alone_are_two_and_equal_ones_are_one():
+    net, data = learned()
+    (line,) = run([net], data, attacks="attack,pgd:steps=3,pgd:steps=3,seed=7,square-margin:queries=2")
+    assert line.planned == ["PGD-3", "PGD-3, seed 7", "Square-2"]
+
+
 def test_a_list_is_parted_where_an_attack_begins():
     assert module._parts("pgd:steps=3,restarts=2, square-margin:queries=9 ,apgd-ce,") == [
         "pgd:steps=3,restarts=2",

@@ -244,6 +244,8 @@ def _plan(text: str, o: Objective, task: Task, seed: int) -> list[Planned]:
     for part in _parts(text):
         each = _planned(part, o, seed)
         each.loss(few.logits, o.data.y[:2].to(few.logits.device))
+        if each.name in found and found[each.name].attack != each.attack:  # which a seed alone can be
+            each = replace(each, name=f"{each.name}, seed {getattr(each.attack, 'seed', seed)}")
         found.setdefault(each.name, each)
     if not found:
         raise InputError(f"--attacks {text!r} names no attack; give a list such as {STANDARD}")
