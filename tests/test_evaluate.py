@@ -324,6 +324,7 @@ def test_mean_and_standard_deviation_are_those_of_the_lines():
         assert mean.under[name]["accuracy_stderr"] == pytest.approx(np.std(values, ddof=1) / math.sqrt(3))
     losses = [line.under["PGD-3"]["loss"] for line in lines]
     assert mean.under["PGD-3"]["loss"] == pytest.approx(np.mean(losses))
+    assert any("standard deviation" in remark for remark in mean.remarks())
     shown = mean.rows()["clean"]
     told = mean.under["clean"]
     assert shown == f"{mean_std(100 * told['accuracy'], 100 * told['accuracy_std'])} %"

@@ -64,8 +64,7 @@ class Evaluation:
     LEGEND: ClassVar[str] = (
         "accuracy: share of the examples for which no misclassified input was found in the budget, the clean "
         "one included, ± binomial standard error; worst case: none by any of the attacks, an upper bound of "
-        "the robust accuracy; mean(std): over the lines above, 68.42(57) is 68.42 with a standard deviation "
-        "of 0.57, 68.4(1.3) is 68.4 with one of 1.3"
+        "the robust accuracy"
     )
     LINE: ClassVar[str] = "checkpoint"
 
@@ -120,6 +119,11 @@ class Evaluation:
                 f"accuracy, and tells no loss{but}; --full has all run to the end"
             )
         told += [*self._blind(), *self._sure()]
+        if self.of == "mean":
+            told.append(
+                "mean(std) is that of the lines above it: 68.42(57) stands for a standard deviation of 0.57, "
+                "68.4(1.3) for one of 1.3"
+            )
         if self.of == "ensemble":
             told.append(
                 "an ensemble predicts by the mean of its members' probabilities (softmax) and is attacked as "
