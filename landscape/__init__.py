@@ -17,6 +17,8 @@ _HOMES = {
     "FGSM": "attacks.fgsm",
     "Liu2020": "attacks.liu2020",
     "Linear": "attacks.linear",
+    "APGD": "attacks.apgd",
+    "Square": "attacks.square",
     "eigsh": "linalg.eigen",
     "trace": "linalg.trace",
     "diagonal": "affine",

@@ -440,12 +440,18 @@ def info(checkpoint: str, as_json: bool, **given: Any) -> None:
 @landscape.command()
 @click.argument("file", metavar="FILE.h5")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout, and nothing else there")
-def show(file: str, as_json: bool) -> None:
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["text", "markdown", "latex"]),
+    help="of the tables  [default: text, or as the run was asked for]",
+)
+def show(file: str, as_json: bool, layout: str | None) -> None:
     """Print the results in a file."""
     from landscape.report import print_run
     from landscape.results import load
 
-    print_run(load(file), as_json, file)
+    print_run(load(file), as_json, file, layout)
 
 
 @landscape.command()

@@ -46,6 +46,19 @@ def percent(share: float, error: float) -> str:
     return "not computed" if math.isnan(share) else f"{plus_minus(100 * share, 100 * error)} %"
 
 
+def mean_std(value: float, std: float) -> str:
+    """A mean and the standard deviation of what it is of, to two digits of that: 68.42(57), 68.4(1.3)."""
+    if math.isnan(value):
+        return "not computed"
+    if not (math.isfinite(std) and std > 0):
+        return f"{value:#.4g}" + ("(0)" if std == 0 else "(?)")
+    std = float(f"{std:.1e}")  # 0.0996 has its two digits as 0.10
+    decimals = min(max(0, 1 - math.floor(math.log10(std))), DIGITS)
+    if decimals > 0 and std < 1:
+        return f"{value:.{decimals}f}({round(std * 10**decimals)})"
+    return f"{value:.{decimals}f}({std:.{decimals}f})"
+
+
 def duration(seconds: float) -> str:
     """8 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)
@@ -69,3 +82,36 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 def printable(text: str) -> str:
     """The text without what would end its line or steer a terminal; bytes that are no text stay visible."""
     return "".join(c if c.isprintable() or "\ud800" <= c <= "\udfff" else "?" for c in text)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """The same as a table of Markdown."""
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join([lines[0], f"| --- |{' ---: |' * (len(rows[0]) - 1)}", *lines[1:]])
+
+
+LATEX = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+    "…": r"\dots{}",
+    "θ": r"$\theta$",
+    "λ": r"$\lambda$",
+    "∇": r"$\nabla$",
+    "‖": r"$\|$",
+}
+"""What LaTeX has to read in place of a letter."""
+
+
+def latex(rows: Sequence[Sequence[str]]) -> str:
+    """The same as a tabular of LaTeX, ruled by the package booktabs."""
+    lines = [
+        " & ".join("".join(LATEX.get(letter, letter) for letter in cell) for cell in row) for row in rows
+    ]
+    begin = rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}"
+    body = [rf"{line} \\" for line in lines]
+    return "\n".join([begin, r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule", r"\end{tabular}"])

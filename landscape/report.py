@@ -7,11 +7,13 @@ import sys
 import textwrap
 from typing import Any
 
-from landscape.format import percent, plus_minus, printable
+from landscape.format import latex, markdown, percent, plus_minus, printable
 from landscape.results import Run
 
 THEIR_REMARKS_TELL = ("training", "surface", "line")
 """What is missing in a run that is not complete; of others it is budgets."""
+LAYOUTS = {"markdown": (markdown, "<!-- {} -->", "**{}**"), "latex": (latex, "% {}", "% {}")}
+"""What writes a table for a page or a paper, a comment there, and a heading."""
 MAPPINGS = 12
 """Places of weights that are printed."""
 
@@ -21,11 +23,16 @@ def say(line: str) -> None:
     print(printable(line))
 
 
-def print_run(found: Run, as_json: bool, output: str | None) -> None:
+def print_run(found: Run, as_json: bool, output: str | None, layout: str | None = None) -> None:
+    """layout: "text", "markdown" or "latex"; by default what the run was asked for."""
+    told = found.provenance
     if as_json:
         print(json.dumps({**found.plain(), "output": output}))
         return
-    told = found.provenance
+    layout = layout or told.get("options", {}).get("format", "text")
+    if layout in LAYOUTS:
+        _print_for_paper(found, layout, output)
+        return
     checkpoint, data = told["checkpoint"], told["data"]
     for each in told.get("checkpoints", [checkpoint]):
         say(f"checkpoint  {each['path']}  ({each['format']}, sha256 {each['sha256'][:12]})")
@@ -49,19 +56,54 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
         print()
     if found.results:
         print(textwrap.fill(found.results[0].LEGEND, 110))
+    for remark in _remarks(found):
+        say(remark)
+    if output:
+        say(f"in {output}")
+
+
+def _remarks(found: Run) -> list[str]:
+    """What the results are to be read with, and what is missing of them."""
     remarks: dict[str, dict[str, None]] = {}
     for result in found.results:
         for remark in result.remarks():
             remarks.setdefault(remark, {})[result.budget] = None
     budgets = {result.budget for result in found.results}
-    for remark, where in remarks.items():
-        say(remark if set(where) == budgets else f"at eps {','.join(where)}: {remark}")
+    said = [
+        remark if set(where) == budgets else f"at eps {','.join(where)}: {remark}"
+        for remark, where in remarks.items()
+    ]
     if not found.complete and found.kind not in THEIR_REMARKS_TELL:
-        count, done = len(found.results), len(budgets)
-        many = f"after {count} results, within budget" if count > done else "after"
-        say(f"INCOMPLETE: the run ended {many} {done} of its {len(told['budgets'])} budgets")
-    if output:
-        say(f"in {output}")
+        count, done, of = len(found.results), len(budgets), len(found.provenance["budgets"])
+        within = count > done or done == of  # of one that was not finished
+        many = f"after {count} result{'s' * (count > 1)}, within budget" if within else "after"
+        said.append(f"INCOMPLETE: the run ended {many} {done} of its {of} budgets")
+    return said
+
+
+def _print_for_paper(found: Run, layout: str, output: str | None) -> None:
+    """The tables alone as LaTeX or Markdown, what is to be said of them as comments or below them."""
+    told, (write, comment, above) = found.provenance, LAYOUTS[layout]
+    each = told.get("checkpoints", [told["checkpoint"]])
+    norm = found.results[0].norm if found.results else ""
+    data, settings = told["data"], [told[name] for name in ("attack", "dtype") if name in told]
+    about = [
+        f"checkpoints: {', '.join(one['path'] for one in each)}; model {told['checkpoint']['model']}",
+        f"data: {data['name']}, {data['split']}, {_examples(data)}",
+        f"setting: {', '.join([norm, *settings])}, seed {told.get('seed')}",
+        *(f"note: {note}" for note in told.get("notes", [])),
+    ]
+    for line in about:
+        say(comment.format(line))
+    for heading, results in _sections(found.results).items():
+        print(f"\n{above.format(heading)}\n" if heading else "")
+        print(write(_table(results)))
+    print()
+    below = [found.results[0].LEGEND] if found.results else []
+    for line in [*below, *_remarks(found), *([f"in {output}"] if output else [])]:
+        say(comment.format(line) if layout == "latex" else line)
+        if layout != "latex":
+            print()
 
 
 def _examples(data: dict[str, Any]) -> str:

@@ -355,7 +355,7 @@ WRONG = [
     (f"{MINE} --tol 0", 2, "tol = 0.0 is not between 0 and 1"),
     (f"{MINE} --tol nan", 2, "tol = nan is not between 0 and 1"),
     (f"{MINE} --trace some", 2, "not one of 'auto', 'exact', 'stochastic', 'none'"),
-    (f"{MINE} --attack fgsn", 2, "attack 'fgsn' is not known; there are fgsm"),
+    (f"{MINE} --attack fgsn", 2, "attack 'fgsn' is not known; there are apgd, autoattack, fgsm"),
     (f"{MINE} --attack pgd:steps=x", 2, "steps = 'x' is not a whole number"),
     (f"{MINE} --attack pgd:steps=0", 2, "steps and restarts are at least 1"),
     (f"{MINE} --attack pgd:step=1", 2, "has no option 'step'; it takes steps"),

@@ -9,10 +9,10 @@ import landscape
 
 ROOT = Path(landscape.__file__).parent
 FLOORS = {
-    1: "budget data sampling fit network folded outputs normalization losses results registry files format "
-    "errors log progress _version",
+    1: "budget data sampling fit network folded outputs normalization losses results registry "
+    "files format errors log progress _version ensemble",
     2: "attacks linalg models datasets",
-    3: "objective hessian checkpoints squares per_example statistics task",
+    3: "objective hessian checkpoints squares per_example statistics task robustness",
     4: "analyzers crosscheck affine directions axes surfaces opening doubts",
     5: "runs subjects plot training report",
     6: "cli",

@@ -317,11 +317,11 @@ def test_a_single_example_and_weights_of_length_zero_have_no_error_and_no_relati
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders():
-    assert module._label("runs/mine-epoch05.pt", set()) == "mine-epoch05"
-    assert module._label("lenet_eps0.1", set()) == "lenet_eps0.1"
-    assert module._label("step-20/model.bin", {"model"}) == "step-20/model"
-    assert module._label("a.pt", {"a"}) == "a (2)"
-    assert module._label("a/a.pt", {"a", "a/a", "a/a (2)"}) == "a/a (3)"
+    assert module.label_of("runs/mine-epoch05.pt", set()) == "mine-epoch05"
+    assert module.label_of("lenet_eps0.1", set()) == "lenet_eps0.1"
+    assert module.label_of("step-20/model.bin", {"model"}) == "step-20/model"
+    assert module.label_of("a.pt", {"a"}) == "a (2)"
+    assert module.label_of("a/a.pt", {"a", "a/a", "a/a (2)"}) == "a/a (3)"
 
 
 SPEC = "mlp:inputs=16,hidden=6,layers=1,classes=3"

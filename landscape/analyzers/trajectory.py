@@ -227,7 +227,7 @@ def _at(
     found = Trajectory(
         **common,
         checkpoint=o.network.name,
-        label=_label(o.network.name, labels),
+        label=label_of(o.network.name, labels),
         place=place,
         **seen,
         label_share=o.data.y.bincount().max().item() / len(o.data),
@@ -328,7 +328,7 @@ def _layers(point: Point, first: Tensor | None, previous: Tensor | None) -> dict
     }
 
 
-def _label(path: str, taken: set[str]) -> str:
+def label_of(path: str, taken: set[str]) -> str:
     """The file's name without its ending; with its folder, and with a number, where that came before."""
     file = Path(path)
     stem = file.stem if file.suffix[1:2].isalpha() else file.name

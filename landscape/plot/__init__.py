@@ -10,6 +10,7 @@ import matplotlib
 
 from landscape.errors import InputError, LandscapeError
 from landscape.files import atomic
+from landscape.plot.evaluate import evaluate
 from landscape.plot.gradient import gradient_noise, gradient_norms
 from landscape.plot.grid import each_direction, each_run
 from landscape.plot.line import line as line
@@ -35,6 +36,7 @@ PANELS = {
     "scatter": each_direction(scatter),
     "perturbation": each_direction(perturbation),
     "trajectory": each_run(trajectory_loss, trajectory_gradient, trajectory_distance),
+    "evaluate": each_run(evaluate),
 }
 FIGURES = {"training": training}
 SURFACES = ("surface", "line")
