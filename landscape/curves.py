@@ -1,14 +1,14 @@
 """A curve through parameter space from one point to another, bent by control points between them.
 
-θ(t) = Σ_k b_k(t) θ_k for t in [0, 1], with weights that sum to 1: a Bezier curve or a polygonal chain (Garipov
-et al., 1802.10026). A gradient in θ(t) is one in the control points: ∂L/∂θ_k = b_k(t) ∇L(θ(t)).
+θ(t) = Σ_k b_k(t) θ_k for t in [0, 1], with weights that sum to 1: a Bezier curve or a polygonal chain
+(Garipov et al., 1802.10026). A gradient in θ(t) is one in the control points: ∂L/∂θ_k = b_k(t) ∇L(θ(t)).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
@@ -32,10 +32,12 @@ class Curve:
     kind: "bezier", smooth, through its ends alone; "polygon", straight from point to point, each of these
         ways in an equal share of t
     points: the control points θ_k (P,) in their order, at least two
+    rest: what the networks of the two ends have otherwise besides θ and differs, by name, as (first, last)
     """
 
     kind: Kind
     points: Sequence[Tensor]
+    rest: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in ("bezier", "polygon"):
@@ -44,7 +46,7 @@ class Curve:
         if len(self.points) < 2 or len(shapes) > 1:
             told = ", ".join(map(str, shapes)) or "none"
             raise InputError(
-                f"{len(self.points)} control points of shape {told} came; a curve has two or more of one shape"
+                f"{len(self.points)} control points of shape {told} came; a curve has 2 or more of one shape"
             )
 
     @property
@@ -70,6 +72,17 @@ class Curve:
         assert found is not None
         return found.to(self.points[0].dtype)
 
+    def rest_at(self, t: float) -> dict[str, Tensor]:
+        """What is not θ goes the straight way between the ends, and is theirs at the ends, bit for bit."""
+        return {
+            name: first
+            if t == 0
+            else last
+            if t == 1
+            else torch.lerp(first.double(), last.double(), t).to(first)
+            for name, (first, last) in self.rest.items()
+        }
+
     def length(self) -> float:
         """∫ ‖θ'(t)‖ dt. From inner products of the K − 1 steps between control points alone."""
         steps = [b.double() - a.double() for a, b in pairwise(self.points)]
@@ -84,10 +97,16 @@ class Curve:
         return float(shares @ np.sqrt(np.maximum(squared, 0)) / 2)
 
 
-def straight(kind: Kind, start: Tensor, end: Tensor, bends: int) -> Curve:
+def straight(
+    kind: Kind,
+    start: Tensor,
+    end: Tensor,
+    bends: int,
+    rest: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+) -> Curve:
     """The straight line from start to end (P,) as a curve, its bends evenly on it: θ_k = A + k/n (B − A)."""
     if not 0 <= bends <= MOST:
         raise InputError(f"{bends} bends: give 0, a straight line, to {MOST}")
     n = bends + 1
     between = [torch.lerp(start.double(), end.double(), k / n).to(start.dtype) for k in range(1, n)]
-    return Curve(kind, [start, *between, end])
+    return Curve(kind, [start, *between, end], rest or {})

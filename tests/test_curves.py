@@ -1,6 +1,7 @@
 """The geometry of curves: weights, ends, the straight start, the chain rule, the length."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_a_bezier_curve_is_what_de_casteljau_constructs(t):
     points = drawn(5)
     rest = points
     while len(rest) > 1:
-        rest = [(1 - t) * a + t * b for a, b in zip(rest, rest[1:], strict=False)]
+        rest = [(1 - t) * a + t * b for a, b in pairwise(rest)]
     assert torch.allclose(Curve("bezier", points).at(t), rest[0], rtol=0, atol=1e-14)
 
 
@@ -60,6 +61,15 @@ def test_a_polygon_meets_its_bends_and_halves_the_way_between_them():
         assert torch.equal(curve.at(k / 4), point)
     for k in range(4):
         assert torch.allclose(curve.at((k + 0.5) / 4), (points[k] + points[k + 1]) / 2)
+
+
+def test_what_is_not_theta_goes_the_straight_way_and_is_the_ends_own_there():
+    first, last = (torch.tensor([v, 0.3], dtype=torch.float32) for v in (1.0, 3.1))
+    curve = Curve("bezier", drawn(4), {"bn.running_var": (first, last)})
+    assert curve.rest_at(0)["bn.running_var"] is first
+    assert curve.rest_at(1)["bn.running_var"] is last
+    found = curve.rest_at(0.25)["bn.running_var"]
+    assert torch.equal(found, torch.tensor([1.525, 0.3]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,7 +112,7 @@ def test_the_length_of_a_parabola_is_that_of_the_closed_form():
 def test_the_length_is_that_of_many_short_steps_and_that_of_a_straight_one_the_distance(kind, bends):
     curve = Curve(kind, drawn(bends + 2))
     places = [curve.at(t) for t in np.linspace(0, 1, 2001)]
-    steps = sum((b - a).norm().item() for a, b in zip(places, places[1:], strict=False))
+    steps = sum((b - a).norm().item() for a, b in pairwise(places))
     assert curve.length() == pytest.approx(steps, rel=1e-5)
     a, b = drawn(2)
     assert straight(kind, a, b, bends).length() == pytest.approx((b - a).norm().item(), rel=1e-12)
@@ -112,7 +122,7 @@ def test_the_length_is_that_of_many_short_steps_and_that_of_a_straight_one_the_d
     ("make", "words"),
     [
         (lambda: Curve("circle", drawn(3)), "'circle' is not known; there are bezier, polygon"),
-        (lambda: Curve("bezier", drawn(1)), "1 control points .* two or more"),
+        (lambda: Curve("bezier", drawn(1)), "1 control points .* 2 or more"),
         (lambda: Curve("bezier", [*drawn(1), *drawn(1, 3)]), "of one shape"),
         (lambda: Curve("bezier", drawn(2)).at(1.01), "t = 1.01: .* from 0 to 1"),
         (lambda: straight("bezier", *drawn(2), -1), "-1 bends: give 0"),
