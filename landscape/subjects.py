@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -141,6 +142,33 @@ def beside(first: Subject, checkpoint: str | os.PathLike[str]) -> Subject:
             "one model"
         )
     return Subject(loaded, network, first.data, first.loss, how, (*loaded.read, *loaded.remarks))
+
+
+def held_out(
+    first: Subject,
+    data: str | None = None,
+    *,
+    examples: int | Literal["all"] | None = None,
+    data_dir: str | None = None,
+    seed: int = 0,
+) -> Data | None:
+    """The test split of the data that a subject has the training split of.
+
+    As many examples, or all where there are fewer. None where there is none, or where it is the same.
+    """
+    trained = first.checkpoint.metadata.get("data", {}).get("name")
+    most = None if examples == "all" else examples or EXAMPLES
+    for name in [data] if data else [trained, EMBEDDED.get(trained)]:
+        if name is None or first.data.split != "train":
+            continue
+        with suppress(DataError):
+            numbers = losses.takes_numbers(first.loss)
+            found = source.load(name, "test", data_dir=data_dir, at_most=most, seed=seed, numbers=numbers)
+            if found.sha256 == first.data.sha256:  # a source without splits
+                return None
+            first.network.check(found.inputs(slice(0, 4), first.network.theta)[0], found.classes)
+            return found
+    return None
 
 
 def info(checkpoint: str | os.PathLike[str], **told: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ FLOORS = {
     "progress _version",
     2: "attacks linalg models datasets",
     3: "objective hessian checkpoints squares per_example statistics task",
-    4: "analyzers crosscheck affine directions axes surfaces opening curves bending",
+    4: "analyzers crosscheck affine directions axes surfaces opening curves connecting",
     5: "runs subjects plot training report",
     6: "cli",
 }
