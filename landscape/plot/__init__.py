@@ -10,6 +10,7 @@ import matplotlib
 
 from landscape.errors import InputError, LandscapeError
 from landscape.files import atomic
+from landscape.plot.connect import connect_panels
 from landscape.plot.gradient import gradient_noise, gradient_norms
 from landscape.plot.grid import each_direction, each_run
 from landscape.plot.line import line as line
@@ -35,11 +36,12 @@ PANELS = {
     "scatter": each_direction(scatter),
     "perturbation": each_direction(perturbation),
     "trajectory": each_run(trajectory_loss, trajectory_gradient, trajectory_distance),
+    "connect": connect_panels,
 }
 FIGURES = {"training": training}
 SURFACES = ("surface", "line")
-OWN_SCALES = {"gradient", "trajectory"}  # each column of panels has its own scale
-ONE_LEGEND = {"gradient", "trajectory", "perturbation"}  # for a column, where it tells no numbers
+OWN_SCALES = {"gradient", "trajectory", "connect"}  # each column of panels has its own scale
+ONE_LEGEND = {"gradient", "trajectory", "perturbation", "connect"}  # for a column, where it tells no numbers
 
 
 def figure(
