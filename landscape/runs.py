@@ -31,7 +31,7 @@ from landscape.log import Log
 from landscape.objective import Objective, Point, Watch, silence
 from landscape.opening import users_code
 from landscape.results import Run
-from landscape.subjects import Subject, beside, held_out, subject
+from landscape.subjects import EXAMPLES, Subject, beside, same_data, subject
 from landscape.task import Task
 from landscape.training import Epoch, Recipe, evaluate
 from landscape.training import train as train_module
@@ -165,8 +165,9 @@ def measure(
     def other(path: str) -> Point:
         return replace(objective, network=beside(found, path).network).at()
 
-    def test_split() -> Data | None:
-        return held_out(found, data, examples=examples, data_dir=data_dir, seed=seed)
+    def more(split: str, most: int | None) -> Data | None:
+        most = most or (EXAMPLES if examples is None else examples if examples != "all" else None)
+        return same_data(found, data, split, at_most=most, data_dir=data_dir, seed=seed)
 
     failure: NumericalError | None = None
     at_once = "task" in takes  # every budget in one call
@@ -178,7 +179,7 @@ def measure(
             points = _Points(found, paths, replace(objective, budget=budget, watch=each))
             if at_once:
                 kept = Path(output) if output is not None else None
-                task = Task(wanted, run, other, kept, test_split)
+                task = Task(wanted, run, other, kept, more)
                 options = {**options, "task": task}
             with users_code(found.model):
                 made = function(*([points] if most is None else points), **options)

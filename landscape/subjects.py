@@ -144,27 +144,28 @@ def beside(first: Subject, checkpoint: str | os.PathLike[str]) -> Subject:
     return Subject(loaded, network, first.data, first.loss, how, (*loaded.read, *loaded.remarks))
 
 
-def held_out(
+def same_data(
     first: Subject,
-    data: str | None = None,
+    data: str | None,
+    split: str,
     *,
-    examples: int | Literal["all"] | None = None,
+    at_most: int | None,
     data_dir: str | None = None,
     seed: int = 0,
 ) -> Data | None:
-    """The test split of the data that a subject has the training split of.
+    """Examples of a split of the data that a subject has, as many as told or as there are; None if none.
 
-    As many examples, or all where there are fewer. None where there is none, or where it is the same.
+    None too where the source has no splits, and what comes for another are the subject's own examples, if as
+    many are asked for.
     """
     trained = first.checkpoint.metadata.get("data", {}).get("name")
-    most = None if examples == "all" else examples or EXAMPLES
+    numbers = losses.takes_numbers(first.loss)
     for name in [data] if data else [trained, EMBEDDED.get(trained)]:
-        if name is None or first.data.split != "train":
-            continue
         with suppress(DataError):
-            numbers = losses.takes_numbers(first.loss)
-            found = source.load(name, "test", data_dir=data_dir, at_most=most, seed=seed, numbers=numbers)
-            if found.sha256 == first.data.sha256:  # a source without splits
+            if name is None:
+                continue
+            found = source.load(name, split, data_dir=data_dir, at_most=at_most, seed=seed, numbers=numbers)
+            if split != first.data.split and found.sha256 == first.data.sha256:
                 return None
             first.network.check(found.inputs(slice(0, 4), first.network.theta)[0], found.classes)
             return found

@@ -19,7 +19,7 @@ from landscape.connecting.bending import Bending, Recipe
 from landscape.curves import Curve, straight
 from landscape.errors import InputError, NumericalError
 from landscape.statistics import by_batch, holding, recomputed
-from landscape.subjects import held_out, subject
+from landscape.subjects import same_data, subject
 
 ATTACK = PGD(steps=3)
 NOTHING = lambda state: None  # noqa: E731
@@ -132,7 +132,9 @@ def test_between_a_net_and_its_permutation_the_line_has_a_barrier_and_the_curve_
     o = Objective(a, data)
     start = straight("bezier", a.theta, b.theta, 3)
     curve = Bending(start, o, Recipe(epochs=250, mini_batch=50, lr=0.1)).run(NOTHING, "")
-    line, bent = (scanned(Along(c, o), np.linspace(0, 1, 21)).barrier("loss", 0) for c in (start, curve))
+    line, bent = (
+        scanned(Along(c, o, [o.data]), np.linspace(0, 1, 21)).barrier("loss", 0) for c in (start, curve)
+    )
     assert o.at().value == pytest.approx(replace(o, network=b).at().value, rel=1e-12)
     assert line.height > 0.3
     assert bent.height < 0.05 * line.height
@@ -243,7 +245,7 @@ def test_a_network_that_holds_other_statistics_is_the_network_with_these_buffers
 def test_the_net_along_a_curve_has_the_statistics_that_are_asked_for(bn):
     start, o = a_start(nets.cnn, shape=(2, 6, 6))
     t = 0.3
-    network, spent = Along(start, o, bn=bn).network(t)
+    network, spent = Along(start, o, [o.data], bn=bn).network(t)
     if bn == "frozen":
         first, last = start.rest["1.running_var"]
         expected = {"1.running_var": 0.7 * first + 0.3 * last}
@@ -256,8 +258,8 @@ def test_the_net_along_a_curve_has_the_statistics_that_are_asked_for(bn):
 
 def test_under_attack_the_statistics_are_those_of_the_attacked_examples():
     start, o = a_start(nets.cnn, shape=(2, 6, 6), eps="0.2")
-    clean, _ = Along(start, replace(o, budget=Budget(0))).network(0.5)
-    attacked, _ = Along(start, o).network(0.5)
+    clean, _ = Along(start, replace(o, budget=Budget(0)), [o.data]).network(0.5)
+    attacked, _ = Along(start, o, [o.data]).network(0.5)
     mean = "1.running_mean"
     assert not torch.allclose(clean.rest()[mean], attacked.rest()[mean])
     theta = start.at(0.5)
@@ -271,13 +273,13 @@ def test_a_batchnorm_net_is_trained_and_measured_and_its_module_is_left_as_it_wa
     before = {k: v.clone() for k, v in o.network.module.state_dict().items()}
     training = Bending(start, o, Recipe(epochs=3, mini_batch=10, steps=2, lr=0.01))
     curve = training.run(NOTHING, "")
-    assert training.course[-1] < training.course[0]
+    assert training.course(3)[-1] < training.course(3)[0]
     held = nets.data(20, 2, 6, 6, seed=9)
-    found = Along(curve, o, held)(0.5)
+    found = Along(curve, o, [o.data, held])(0.5)
     assert np.isfinite(found[:, : len(WORK) + 7]).all()
     assert all(torch.equal(before[k], v) for k, v in o.network.module.state_dict().items())
     # Statistics never come from what is held out.
-    alone = Along(curve, o)(0.5)
+    alone = Along(curve, o, [o.data])(0.5)
     assert np.array_equal(alone[0], found[0])
 
 
@@ -297,7 +299,7 @@ def test_the_ends_have_the_losses_of_the_models_bit_for_bit(make, eps):
     start, o = a_start(make, shape=shape, eps=eps)
     held = nets.data(20, *shape, seed=9)
     for t, network in zip((0, 1), between(make), strict=True):
-        values = Along(start, o, held, bn="frozen")(t)[:, len(WORK) :]
+        values = Along(start, o, [o.data, held], bn="frozen")(t)[:, len(WORK) :]
         for row, data in zip(values, (o.data, held), strict=True):
             point = replace(o, network=network, data=data).at()
             clean = replace(o, network=network, data=data, budget=Budget(0)).at()
@@ -315,7 +317,7 @@ def test_nothing_depends_on_the_batch_size(eps):
     for size in (128, 7, 1):
         small = replace(o, batch_size=size)
         curve = Bending(start, small, Recipe(epochs=2, mini_batch=10, steps=2)).run(NOTHING, "")
-        found.append((torch.stack([*curve.points]), Along(curve, small)(0.4)))
+        found.append((torch.stack([*curve.points]), Along(curve, small, [o.data])(0.4)))
     for points, values in found[1:]:
         assert torch.equal(points, found[0][0])
         assert np.allclose(values, found[0][1], rtol=1e-12, equal_nan=True)
@@ -325,7 +327,7 @@ def test_of_one_straight_way_the_curve_and_the_line_say_the_same():
     start, o = a_start(eps="0.1")
     line = Curve("polygon", [start.points[0], start.points[-1]])
     t = np.linspace(0, 1, 5)
-    one, other = scanned(Along(start, o), t), scanned(Along(line, o), t)
+    one, other = scanned(Along(start, o, [o.data]), t), scanned(Along(line, o, [o.data]), t)
     assert np.allclose(one.column("loss", 0), other.column("loss", 0), rtol=1e-9)
     assert one.lower(other, 0)[0] == pytest.approx(0, abs=1e-9)
 
@@ -342,7 +344,7 @@ def test_the_barrier_and_its_errors_are_those_of_the_definition():
         groups = np.random.default_rng(seed).normal(1.0, 0.2, (5, g)) + np.array([0, 1, 2, 1, 0])[:, None]
         values[:, 0, len(WORK) + 7 : len(WORK) + 7 + g] = groups
         values[:, 0, len(WORK)] = groups @ (count / 40)
-        return Scanned(Along(start, o), t, values), groups
+        return Scanned(Along(start, o, [o.data]), t, values), groups
 
     (one, first), (other, second) = made(1), made(2)
     rise = lambda groups: groups[2] - (groups[0] + groups[-1]) / 2  # noqa: E731
@@ -363,20 +365,22 @@ def test_the_barrier_and_its_errors_are_those_of_the_definition():
 
 def test_the_inner_gap_is_that_of_the_point_at_the_barrier():
     start, o = a_start(eps="0.1")
-    found = scanned(Along(start, o), np.linspace(0, 1, 5))
+    found = scanned(Along(start, o, [o.data]), np.linspace(0, 1, 5))
     top = found.barrier("loss", 0).at
     expected = replace(o).at(start.at(top)).gap(64)
     assert found.gaps[0, len(WORK) :] == pytest.approx(expected, rel=1e-9, abs=1e-12)
     assert found.gaps[0, : len(WORK)].sum() > 0
-    still = scanned(Along(start, replace(o, budget=Budget(0))), np.linspace(0, 1, 3))
+    still = scanned(Along(start, replace(o, budget=Budget(0)), [o.data]), np.linspace(0, 1, 3))
     assert not still.gaps.any()
 
 
 def test_the_passes_are_counted():
     start, o = a_start(nets.cnn, shape=(2, 6, 6))
-    assert scanned(Along(start, o, bn="frozen"), np.linspace(0, 1, 5)).passes(0)["forward"] == 5
-    assert scanned(Along(start, o), np.linspace(0, 1, 5)).passes(0)["forward"] == 10
-    attacked = Along(start, replace(o, budget=Budget("0.1")), nets.data(16, 2, 6, 6), bn="frozen")(0.5)
+    assert scanned(Along(start, o, [o.data], bn="frozen"), np.linspace(0, 1, 5)).passes(0)["forward"] == 5
+    assert scanned(Along(start, o, [o.data]), np.linspace(0, 1, 5)).passes(0)["forward"] == 10
+    attacked = Along(start, replace(o, budget=Budget("0.1")), [o.data, nets.data(16, 2, 6, 6)], bn="frozen")(
+        0.5
+    )
     # 3 steps; before them, after them, and for the logits; and the clean loss
     assert attacked[0, : len(WORK)].tolist() == [40 * 4, 40 * 3]
     assert attacked[1, : len(WORK)].tolist() == [16 * 4, 16 * 3]
@@ -389,7 +393,7 @@ def test_a_loss_that_is_not_finite_has_no_barrier_and_says_so():
     def overflows(logits, y):
         return (1e308 * (logits.square().sum(dim=1) + 10)) * 10
 
-    found = scanned(Along(start, replace(o, loss=overflows)), np.linspace(0, 1, 3))
+    found = scanned(Along(start, replace(o, loss=overflows), [o.data]), np.linspace(0, 1, 3))
     assert np.isnan(found.barrier("loss", 0).height)
     assert np.isnan(found.lower(found, 0)).all()
 
@@ -443,7 +447,7 @@ def test_one_command_measures_line_and_curve_on_both_splits_under_every_budget(r
     assert (place / "c.png").stat().st_size > 5000
     control = kept.results[6].control
     assert control.shape == (5, 16 * 8 + 8 + 8 * 3 + 3)
-    assert len(kept.results[6].course) == 4
+    assert len(kept.results[6].course) == 12
     assert kept.results[4].control is None
     with torch.no_grad():
         net = registry.make("model", MODEL)
@@ -464,29 +468,62 @@ def test_the_curve_of_the_file_has_the_losses_that_the_file_tells(run, place, sp
 def test_the_table_names_each_way_and_says_what_it_was_trained_on(run, place, split):
     code, out, _ = run(f"{SMALL} --eps 0.1 {split}")
     assert code == 0
-    assert "train, 40 examples, which the curves were trained on" in out
-    assert "test, 24 examples" in out
+    assert "train, 40 examples, among those that the curves are trained on" in out
+    assert "test, 24 examples, held out" in out
     assert "0.1, line" in out
     assert "0.1, bezier" in out
-    assert "lowest on the examples that it was trained on" in out
+    assert "trained on  " in out
 
 
-@pytest.mark.parametrize("how", ["", "--no-held-out", "--split test"])
+@pytest.mark.parametrize("how", ["", "--no-held-out"])
 def test_without_a_test_split_to_hold_out_the_curves_own_examples_are_told_alone(how, run, place, split):
-    words = f"{SMALL} --json" if not how else f"{SMALL} {split} {how} --json"
-    found = told(run, words)
-    assert {result["own"] for result in found["results"]} == {True}
+    found = told(run, f"{SMALL} {split if how else ''} {how} --json")
+    assert {(result["split"], result["own"]) for result in found["results"]} == {("train", True)}
 
 
-def test_what_is_held_out_is_never_what_the_curve_was_trained_on(place, split):
-    found = subject(place / "a.pt", model=MODEL, data=f"{place}/split.npz")
-    test = held_out(found, f"{place}/split.npz")
-    assert (test.split, len(test)) == ("test", 24)
-    assert len(held_out(found, f"{place}/split.npz", examples=10)) == 10
-    assert len(held_out(found, f"{place}/split.npz", examples=30)) == 24
-    same = subject(place / "a.pt", model=MODEL, data=f"{place}/data.npz")
-    assert held_out(same, f"{place}/data.npz") is None
-    assert held_out(found, f"{place}/nothing.npz") is None
+def test_measured_on_the_test_split_alone_the_curve_is_trained_on_the_other(run, place, split):
+    found = told(run, f"{SMALL} {split} --split test --json")
+    assert {(r["split"], r["own"], r["examples"]) for r in found["results"]} == {("test", False, 24)}
+    assert found["results"][1]["trained_on"] == 40
+    more = told(run, f"{SMALL} {split} --split test --json --train-examples 30")
+    assert more["results"][1]["trained_on"] == 30
+
+
+@pytest.mark.parametrize(("count", "trained"), [("0", 10), ("5", 10), ("20", 20), ("1000", 40)])
+def test_the_curve_is_trained_on_more_examples_than_are_measured(count, trained, run, place, split):
+    found = told(run, f"{SMALL} {split} --examples 10 --train-examples {count} --json")
+    sizes_ = {
+        (r["split"], r["own"], r["examples"], r["trained_on"]) for r in found["results"] if r["trained_on"]
+    }
+    assert sizes_ == {("train", True, 10, trained), ("test", False, 10, trained)}
+
+
+def test_the_examples_of_a_split_are_nested_and_those_of_another_are_others(place, split):
+    name = f"{place}/split.npz"
+    found = subject(place / "a.pt", model=MODEL, data=name, examples=10)
+    test = same_data(found, name, "test", at_most=10)
+    assert (test.split, len(test)) == ("test", 10)
+    assert len(same_data(found, name, "test", at_most=None)) == 24
+    more = same_data(found, name, "train", at_most=30)
+    assert set(found.data.index.tolist()) < set(more.index.tolist())
+    splitless = subject(place / "a.pt", model=MODEL, data=f"{place}/data.npz", examples=10)
+    assert same_data(splitless, f"{place}/data.npz", "test", at_most=10) is None
+    assert same_data(found, f"{place}/nothing.npz", "test", at_most=10) is None
+
+
+def test_what_a_source_draws_anew_each_time_is_not_taken_for_more_of_the_same(run, place):
+    (place / "draws.py").write_text(
+        "import itertools\nimport numpy as np\nimport torch\nfrom landscape.data import Data\n"
+        "count = itertools.count()\n"
+        "def make():\n"
+        "    rng = np.random.default_rng(next(count))\n"
+        "    x = torch.from_numpy(rng.uniform(size=(40, 1, 4, 4)).astype('float32'))\n"
+        "    index = torch.from_numpy(rng.integers(0, 10**6, 40))\n"
+        "    return Data(x, torch.arange(40) % 3, index, classes=3)\n"
+    )
+    found = told(run, f"{SMALL} --model {MODEL} --data {place}/draws.py:make --no-held-out --quiet --json")
+    assert found["results"][1]["trained_on"] == 40
+    assert found["results"][1]["own"]
 
 
 def same(one: Connection, other: Connection) -> None:
@@ -561,6 +598,7 @@ def test_the_same_command_again_has_nothing_to_do_and_another_is_refused(run, pl
         ("connect {place}/a.pt {place}/b.pt --bends 0", "bends 0: give 1 or more"),
         ("connect {place}/a.pt {place}/b.pt --bends 99", "99 bends: give 0"),
         ("connect {place}/a.pt {place}/b.pt --points 1", "points 1: give 2"),
+        ("connect {place}/a.pt {place}/b.pt --train-examples -1", "train-examples -1: give 1"),
         ("connect {place}/a.pt {place}/b.pt --epochs 0", "each is at least 1"),
         ("connect {place}/a.pt {place}/b.pt --lr 0", "lr is above 0"),
         ("connect {place}/a.pt {place}/b.pt --curve circle", "'circle' is not one of 'bezier', 'polygon'"),

@@ -27,6 +27,7 @@ def way(kind, loss, *, budget="0", split="train", accuracy=0.8, **fields) -> Con
         "bends": 3,
         "bn": "frozen",
         "epochs": 5,
+        "trained_on": 100,
         "t": T,
         "loss": loss,
         "loss_stderr": 0.05 * loss,

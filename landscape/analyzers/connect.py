@@ -17,12 +17,15 @@ from landscape.surfaces.settings import Statistics
 if TYPE_CHECKING:
     import numpy as np
 
+    from landscape.connecting.along import Examples
     from landscape.objective import Point
     from landscape.task import Task
 
 HIDDEN: Any = {"json": False}
 FALLING = 0.02
-"""Fall of the mean loss from the last tenth of the epochs but one to the last that is told, if it is sure."""
+"""Fall of the mean loss between the last two tenths of the training that is told, if it is sure."""
+PARTS = 100
+"""Of the training whose mean losses are kept."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,8 +36,9 @@ class Connection:
 
     eps, budget, norm, attack: of the perturbations; attacked anew at each t, from the same random starts
     way: "line", or what the curve is: "bezier", "polygon"
-    split, examples: what it was measured on; own: whether the curve was trained on these examples
-    bends, bn, epochs: of the curve; how BatchNorm's statistics came about; of its training, 0 of a line
+    split, examples: what it was measured on; own: whether these are among those that the curve is trained on
+    bends, bn: of the curve; how BatchNorm's statistics came about
+    epochs, trained_on: of the training, and the number of its examples; 0 of a line
     t: (T,) ascending, from 0 to 1
     loss, accuracy, clean_loss, clean_accuracy, each with …_stderr: (T,) under attack and clean. Places
         share the examples: differences are surer
@@ -48,9 +52,9 @@ class Connection:
     lower: by how much the barrier is lower than that of the line, with the error of the paired difference
     inner_gap: loss per example that a much stronger attack adds where the barrier is, on a few examples
     length: of the way, over ‖B − A‖; distance: ‖B − A‖
-    course: (epochs,) mean loss of the mini-batches of each epoch of the training, each at its own t
+    course: (m,) mean loss of the mini-batches in equal parts of the training, 100 or fewer, each at its own t
     control: (K, P) the control points, if asked for
-    passes, training: passes over these examples of the scan, and of the training of the bends
+    passes, training: over these examples of the scan; of the training over its own
     seconds: wall time since the measurement before, of what was not carried on
     """
 
@@ -71,6 +75,7 @@ class Connection:
     bends: int
     bn: str
     epochs: int
+    trained_on: int
     t: np.ndarray
     loss: np.ndarray
     loss_stderr: np.ndarray
@@ -108,8 +113,8 @@ class Connection:
 
     @property
     def heading(self) -> str:
-        trained = ", which the curves were trained on" if self.own else ""
-        return f"{self.split}, {self.examples:,} examples{trained}"
+        trained = "among those that the curves are trained on" if self.own else "held out"
+        return f"{self.split}, {self.examples:,} examples, {trained}"
 
     @property
     def column(self) -> str:
@@ -139,12 +144,10 @@ class Connection:
             rows["NO WORST CASE"] = f"{self.zero_loss.max():.0%} unseen"
         rows["length"] = f"{self.length:.4g}"
         rows |= {f"{name} passes": f"{count:,.0f}" for name, count in self.passes.items() if count}
-        trained = sum(self.training.values())
-        return rows | ({"training passes": f"{trained:,.0f}"} if trained else {}) | self._time()
-
-    def _time(self) -> dict[str, str]:
-        # Both data sets are measured in one go.
-        return {"time": duration(self.seconds)} if self.own else {}
+        if self.trained_on:
+            rows["trained on"] = f"{self.trained_on:,}"
+            rows["training passes"] = f"{sum(self.training.values()):,.0f}"
+        return rows | {"time": duration(self.seconds)}
 
     def remarks(self) -> list[str]:
         """What a reader should know, a sentence each."""
@@ -161,15 +164,15 @@ class Connection:
                 f"STILL FALLING: the loss on the {self.way} fell by {fall:.0%} in the last tenth of the "
                 "training: give more --epochs for a lower one"
             )
-        if self.own and self.way != "line":
+        if not self.own and self.lower < -2 * self.lower_stderr:
             told.append(
-                "a curve is lowest on the examples that it was trained on: what it says of others is told by "
-                "examples held out, or by more --examples"
+                f"OVERFIT: on examples held out the {self.way} has a higher barrier than the line: give more "
+                "--train-examples, or fewer --epochs"
             )
         return told
 
     def _falling(self) -> float:
-        """The fall of the mean loss between the last two tenths of the epochs, 0 unless it is sure."""
+        """The fall of the mean loss between the last two tenths of the training, 0 unless it is sure."""
         assert self.course is not None
         tenth = len(self.course) // 10
         if tenth < 2:
@@ -188,7 +191,8 @@ def connect(
     task: Task,
     curve: Literal["bezier", "polygon"] = "bezier",
     bends: int = 3,
-    epochs: int = 100,
+    train_examples: int = 10_000,
+    epochs: int = 10,
     steps: int = 10,
     lr: float = 1e-3,
     optimizer: Literal["adam", "sgd"] = "adam",
@@ -205,12 +209,13 @@ def connect(
 
     For each budget a curve of its own: it starts as the straight line, and its bends are moved until the loss
     under that budget is low all along it. Told is the barrier of both, how far the loss rises above the chord
-    between A and B, on the examples that the curve was trained on and on the test split, where there is one.
-    A training that was interrupted carries on with the same bits.
+    between A and B: on --examples of those that the curve is trained on, and on as many of the test split,
+    where there is one. A training that was interrupted carries on with the same bits.
 
     curve: smooth, or straight from bend to bend
     bends: control points between the checkpoints
-    epochs: of the training of the bends, over the examples
+    train_examples: examples that the bends are trained on, or as many as there are; 0: those measured
+    epochs: of the training of the bends
     steps: of PGD on every mini-batch of it
     lr: learning rate at first; it falls to 0
     optimizer: of the bends; sgd with momentum 0.9
@@ -227,6 +232,8 @@ def connect(
     from landscape.connecting.ways import Connecting
     from landscape.curves import straight
 
+    if train_examples < 0:
+        raise InputError(f"train-examples {train_examples}: give 1 or more, or 0 for those measured")
     if points < 2:
         raise InputError(f"points {points}: give 2, A and B alone, or more")
     if bends < 1:
@@ -247,14 +254,28 @@ def connect(
         return
     rest = _differs(point, other)
     start = straight(curve, point.theta.detach(), other.theta.detach(), bends, rest)
-    data = task.held_out() if held_out else None
-    if held_out and data is None:
-        told = task.run.provenance
-        note = "there is no test split to hold out: barriers of curves are those on their own examples"
-        told["notes"] = [*told["notes"], note]
-    run = Connecting(point.objective, start, data, recipe, points, save_curve, task)
+    examples = _examples(point, task, train_examples, held_out)
+    run = Connecting(point.objective, start, examples, recipe, points, save_curve, task)
     with tempfile.TemporaryDirectory(prefix="landscape-") as temporary:
         yield from run.results(task.output or Path(temporary) / "run", resume)
+
+
+def _examples(point: Point, task: Task, count: int, held_out: bool) -> Examples:
+    """What the curve is trained on and measured on; a note where nothing is held out."""
+    from landscape.connecting.along import Examples
+
+    own = point.objective.data
+    if own.split != "train" and (elsewhere := task.more("train", None)) is not None:
+        trained = (task.more("train", count) if count else None) or elsewhere
+        return Examples(trained, (own,))
+    trained = (task.more(own.split, max(count, len(own))) if count else None) or own
+    if not set(own.index.tolist()) <= set(trained.index.tolist()):  # a source of the user's that draws anew
+        trained = own
+    test = task.more("test", None) if held_out and own.split == "train" else None
+    if held_out and test is None:
+        note = "there is no test split to hold out: barriers of curves are those on their own examples"
+        task.run.provenance["notes"] = [*task.run.provenance["notes"], note]
+    return Examples(trained, (own,) if test is None else (own, test))
 
 
 def _differs(point: Point, other: Point) -> dict[str, Any]:

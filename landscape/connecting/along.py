@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,24 +40,37 @@ ROUGH = PGD(steps=5)
 
 
 @dataclass(frozen=True, eq=False)
+class Examples:
+    """trained: what the curve is trained on; measured: one or more, of which the first may be among these."""
+
+    trained: Data
+    measured: tuple[Data, ...]
+
+    def own(self, place: int) -> bool:
+        """Whether the curve is trained on the examples that are measured: those of one split are nested."""
+        return self.measured[place].split == self.trained.split
+
+    @property
+    def known(self) -> Data:
+        """Those that BatchNorm's statistics come from, never ones held out: as many as the first measured."""
+        first = self.measured[0]
+        return first if self.own(0) else self.trained.subset(min(len(first), len(self.trained)))
+
+
+@dataclass(frozen=True, eq=False)
 class Along:
     """What is measured at each t of a curve; what comes out depends on nothing but its fields and t.
 
-    objective: the network of the first end, the examples that the curve is of, budget and attack
-    held_out: other examples
+    objective: the network of the first end, budget and attack; its data are those of BatchNorm's statistics
+    data: what is measured on; passes for the statistics are counted with the first
     bn: BatchNorm's statistics estimated anew at each t, at the ends too, from the objective's examples, the
         clean ones and then as they are attacked; or what is between the ends' own
     """
 
     curve: Curve
     objective: Objective
-    held_out: Data | None = None
+    data: Sequence[Data]
     bn: Statistics = "recompute"
-
-    @property
-    def data(self) -> list[Data]:
-        own = self.objective.data
-        return [own] if self.held_out is None else [own, self.held_out]
 
     def __call__(self, t: float) -> np.ndarray:
         """The passes and values at t on each of the data (data, WORK + WIDTH)."""

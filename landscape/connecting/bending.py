@@ -43,7 +43,7 @@ class Recipe:
     bn: BatchNorm normalises by the mini-batch ("recompute"), or by what is between the ends' own ("frozen")
     """
 
-    epochs: int = 100
+    epochs: int = 10
     mini_batch: int = 128
     steps: int = 10
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -99,10 +99,10 @@ class Bending:
     def passes(self) -> dict[str, float]:
         return self.objective.passes
 
-    @property
-    def course(self) -> np.ndarray:
-        """The mean loss of each epoch's mini-batches (epochs,), each at its own t before its update."""
-        return self.losses.reshape(self.recipe.epochs, self.per_epoch).mean(axis=1)
+    def course(self, parts: int) -> np.ndarray:
+        """The mean loss of the mini-batches in equal parts of the training, each before its update."""
+        each = np.array_split(self.losses, min(parts, len(self.losses)))
+        return np.array([part.mean() for part in each])
 
     def run(self, keep: Callable[[np.ndarray], None], stage: str) -> Curve:
         """The trained curve.

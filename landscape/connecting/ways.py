@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.analyzers.connect import Connection
+from landscape.analyzers.connect import PARTS, Connection
 from landscape.budget import Budget
-from landscape.connecting.along import WORK, Along, Scanned, sizes
+from landscape.connecting.along import WORK, Along, Examples, Scanned, sizes
 from landscape.connecting.bending import Bending, Recipe
 from landscape.curves import Curve
-from landscape.data import Data
 from landscape.losses import name_of
 from landscape.normalization import of_module
 from landscape.objective import Objective
@@ -35,9 +34,9 @@ from landscape.task import Task
 class Connecting:
     """The measurements of all budgets of a task.
 
-    objective: of the first end, with the examples that curves are trained on
+    objective: of the first end
     start: the curve that every training starts from
-    held_out: other examples, None for none
+    examples: what curves are trained on, and what is measured on
     points: places on each way
     save_curve: whether results hold the control points
     """
@@ -46,13 +45,13 @@ class Connecting:
         self,
         objective: Objective,
         start: Curve,
-        held_out: Data | None,
+        examples: Examples,
         recipe: Recipe,
         points: int,
         save_curve: bool,
         task: Task,
     ) -> None:
-        self.objective, self.start, self.held_out, self.recipe = objective, start, held_out, recipe
+        self.objective, self.start, self.examples, self.recipe = objective, start, examples, recipe
         self.t, self.save_curve, self.task = np.linspace(0.0, 1.0, points), save_curve, task
         self.found: list[Connection] = []
 
@@ -93,7 +92,7 @@ class Connecting:
             "the loss": name_of(self.objective.loss),
             "the normalization": str(of_module(self.objective.network.module) or "none"),
             "the precision": f"{ends[0].dtype} on {ends[0].device.type}",
-            "the examples held out": self.held_out.sha256 if self.held_out is not None else None,
+            "the examples": [d.sha256 for d in (self.examples.trained, *self.examples.measured)],
         }
 
     def _ways(self, place: int, budget: Budget, book: Journal, state: State) -> Iterator[list[Connection]]:
@@ -112,7 +111,7 @@ class Connecting:
 
     def _bent(self, place: int, o: Objective, state: State, stage: str) -> Bending:
         """The training of the bends, carried on to its end."""
-        bending = Bending(self.start, o, self.recipe)
+        bending = Bending(self.start, replace(o, data=self.examples.trained), self.recipe)
         kept = state.load(f"bends-{place}")
         if kept is not None:
             bending.restore(kept)
@@ -121,7 +120,8 @@ class Connecting:
 
     def _scan(self, number: int, curve: Curve, o: Objective, book: Journal, stage: str) -> Scanned:
         """All places of a way, those in the journal as they stand there."""
-        along = Along(curve, o, self.held_out, self.recipe.bn)
+        known = replace(o, data=self.examples.known)
+        along = Along(curve, known, self.examples.measured, self.recipe.bn)
         first, count = number * (len(self.t) + 1), len(self.t)
         with Interrupt() as interrupt:
             for k, t in enumerate(self.t):
@@ -164,10 +164,11 @@ class Connecting:
             way=curve.kind if bending else "line",
             split=data.split,
             examples=len(data),
-            own=place == 0,
+            own=self.examples.own(place),
             bends=curve.bends,
             bn=along.bn,
             epochs=self.recipe.epochs if bending else 0,
+            trained_on=len(self.examples.trained) if bending else 0,
             t=self.t,
             loss=scan.column("loss", place),
             loss_stderr=scan.column("loss_stderr", place),
@@ -198,8 +199,8 @@ class Connecting:
             length=curve.length() / distance,
             distance=distance,
             passes=scan.passes(place),
-            training={k: v for k, v in bending.passes.items() if v} if bending and not place else {},
+            training={k: v for k, v in bending.passes.items() if v} if bending else {},
             seconds=seconds,
-            course=bending.course if bending else None,
+            course=bending.course(PARTS) if bending else None,
             control=torch.stack([*curve.points]).cpu().numpy() if bending and self.save_curve else None,
         )
