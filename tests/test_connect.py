@@ -17,7 +17,7 @@ from landscape.connecting import bending as module
 from landscape.connecting.along import WORK, Along, Scanned, sizes
 from landscape.connecting.bending import Bending, Recipe
 from landscape.curves import Curve, straight
-from landscape.errors import InputError, NumericalError
+from landscape.errors import InputError, LandscapeError, NumericalError
 from landscape.statistics import by_batch, holding, recomputed
 from landscape.subjects import same_data, subject
 
@@ -545,6 +545,7 @@ def test_what_is_interrupted_carries_on_with_the_same_bits(stop, run, place, spl
         step(training)
 
     monkeypatch.setattr(module, "KEPT", 0.0)
+    monkeypatch.setattr(module, "SHARE", float("inf"))
     monkeypatch.setattr(Bending, "_step", ended)
     code, out, _ = run(f"{words} -o {place}/c.h5")
     assert code == cli.INTERRUPTED
@@ -587,6 +588,26 @@ def test_the_same_command_again_has_nothing_to_do_and_another_is_refused(run, pl
     assert code == 2
     assert "was begun with bends = 3" in err
     assert run(f"{words} --bends 2 --fresh")[0] == 0
+
+
+def test_what_was_measured_is_kept_until_the_results_are_written(run, place, split, monkeypatch):
+    from landscape import results
+
+    def full(written, path):
+        if written.complete:
+            raise LandscapeError("no room")
+        save(written, path)
+
+    words = f"{SMALL} --eps 0.1 {split} -o {place}/c.h5"
+    save = results.save
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "save", full)
+        assert run(words)[0] != 0
+    monkeypatch.setattr(Along, "__call__", None)  # nothing is left to measure, nor to train
+    monkeypatch.setattr(Bending, "_step", None)
+    assert run(words)[0] == 0
+    assert load(place / "c.h5").complete
+    assert sorted(p.name for p in place.glob("c.h5*")) == ["c.h5"]
 
 
 @pytest.mark.parametrize(

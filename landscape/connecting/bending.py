@@ -24,8 +24,8 @@ from landscape.statistics import by_batch, recomputed
 from landscape.surfaces.interrupt import Interrupt
 from landscape.surfaces.settings import Statistics
 
-KEPT = 10.0
-"""Seconds after which the state of a training is kept anew."""
+KEPT, SHARE = 1.0, 0.05
+"""Seconds after which the state of a training is kept anew; later where that takes more of the time."""
 LARGEST = 1e6  # learning rate and weight decay, as of any training here
 PURPOSE = 2**34  # of the random numbers, which are those of no other draw
 MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
@@ -107,16 +107,18 @@ class Bending:
     def run(self, keep: Callable[[np.ndarray], None], stage: str) -> Curve:
         """The trained curve.
 
-        keep: given `state` every ten seconds, at the end, and before an interrupt is raised
+        keep: given `state` every second or so, at the end, and before an interrupt is raised
         """
-        watch, kept = self.objective.watch, time.monotonic()
+        watch, kept, pause = self.objective.watch, time.monotonic(), KEPT
         with Interrupt() as interrupt, exact_arithmetic():
             while not self.done:
                 watch(stage, self.step, len(self.losses))
                 self._step()
-                if self.done or interrupt.noted or time.monotonic() - kept > KEPT:
+                if self.done or interrupt.noted or time.monotonic() - kept > pause:
+                    began = time.monotonic()
                     keep(self.state())
                     kept = time.monotonic()
+                    pause = max(KEPT, (kept - began) / SHARE)
                 if interrupt.noted:
                     raise KeyboardInterrupt
         return self.curve

@@ -69,9 +69,9 @@ class Connecting:
                 for found in self._ways(place, budget, book, state):
                     self.found += found
                     ways = 2 * len(self.task.budgets)
-                    complete = len({(r.budget, r.way) for r in self.found}) == ways
-                    self.task.run.complete = complete  # before the journal goes
+                    self.task.run.complete = len({(r.budget, r.way) for r in self.found}) == ways
                     yield list(self.found)
+            complete = True  # and the results are written
         finally:
             if complete:
                 state.clear()
