@@ -83,7 +83,7 @@ def test_the_line_is_dashed_the_curve_solid_and_each_eps_has_its_colour():
     for line, result in zip(drawn(accuracy), run.results, strict=True):
         assert np.array_equal(line.get_ydata(), 100 * result.accuracy)
     labels = [text.get_text() for text in loss.get_legend().get_texts()]
-    assert labels[-2:] == ["Bezier curve", "straight line"]
+    assert labels[-3:] == ["Bezier curve", "straight line", "barrier"]
     assert [label.rpartition(" ")[2] for label in labels[:2]] == ["0", "0.1"]
     assert "from a to b" in loss.get_xlabel()
     assert loss.get_ylabel() == r"loss $L_\epsilon$"
@@ -109,6 +109,8 @@ def test_a_barrier_is_marked_where_it_is_above_twice_its_error():
     axes = plot.figure([a_run(sure, unsure)]).axes[0]
     (mark,) = [line for line in axes.get_lines() if line.get_gid() == "barrier"]
     assert [mark.get_xdata()[0], mark.get_ydata()[0]] == [0.5, 2.0]
+    none = plot.figure([a_run(unsure)]).axes[0]
+    assert "barrier" not in [text.get_text() for text in none.get_legend().get_texts()]
 
 
 @pytest.mark.parametrize(("scale", "axis"), [(1.0, "linear"), (20.0, "log")])

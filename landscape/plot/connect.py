@@ -58,7 +58,10 @@ def connect(run: Run, axes: Axes, *, split: str, quantity: str = "loss", beside:
             told.add(result.way)
     for way in sorted(told, key="line".__eq__):
         axes.plot([], color="0.4", linestyle=_dashes(way), label=NAMES.get(way, "straight line"))
-    _limits(axes, [r for each_run in (run, *beside) for r in each_run.results], quantity)
+    everything = [r for each_run in (run, *beside) for r in each_run.results]
+    if quantity == "loss" and any(map(_sure, everything)):
+        axes.plot([], "v", color="0.4", markersize=4, label="barrier")
+    _limits(axes, everything, quantity)
     axes.set_xlim(-0.02, 1.02)
     ends = [printable(Path(e["path"]).stem) for e in run.provenance.get("checkpoints", [])]
     where = f", from {ends[0]} to {ends[1]}" if len(ends) == 2 else ""
@@ -73,9 +76,14 @@ def _way(axes: Axes, result: Any, quantity: str, colour: Any) -> None:
     axes.plot(result.t, values, color=colour, linestyle=_dashes(result.way))
     spread = np.nan_to_num(errors, posinf=0)
     axes.fill_between(result.t, values - spread, values + spread, color=colour, alpha=0.12, linewidth=0)
-    if quantity == "loss" and result.barrier > 2 * np.nan_to_num(result.barrier_stderr):
+    if quantity == "loss" and _sure(result):
         top = values[result.t == result.barrier_at]
         axes.plot([result.barrier_at], top, "v", color=colour, markersize=4, gid="barrier")
+
+
+def _sure(result: Any) -> bool:
+    """Whether its barrier is above twice its error."""
+    return result.barrier > 2 * np.nan_to_num(result.barrier_stderr)
 
 
 def _dashes(way: str) -> str:
