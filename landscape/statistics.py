@@ -33,11 +33,7 @@ def recomputed(
 
     rest: other buffers and frozen parameters, by name, in place of the module's own
     """
-    names = [
-        name
-        for name, m in network.module.named_modules()
-        if isinstance(m, _NormBase) and m.running_mean is not None
-    ]
+    names = keeping(network)
     if not names:
         return {}
     shared: dict[int, Any] = {id(p): p for p in network.module.parameters()}  # nothing writes to them
@@ -64,6 +60,12 @@ def recomputed(
     }
 
 
+def keeping(network: Network) -> list[str]:
+    """The layers of a network that keep running statistics, by name."""
+    modules = network.module.named_modules()
+    return [name for name, m in modules if isinstance(m, _NormBase) and m.running_mean is not None]
+
+
 def holding(network: Network, rest: Mapping[str, Tensor]) -> Network:
     """The network with other buffers and frozen parameters, by name; itself where none are given."""
     if not rest:
@@ -83,7 +85,7 @@ def by_batch(network: Network) -> Forward:
     A function (parts, x, rest) of parameters, inputs (B, …), and other buffers and frozen parameters by name.
     Nothing is remembered of a batch; without such layers it is the network itself.
     """
-    names = [n for n, m in network.module.named_modules() if isinstance(m, _NormBase)]
+    names = keeping(network)
     module = copy.deepcopy(network.module, {id(p): p for p in network.module.parameters()})
     gone = set()
     for name in names:

@@ -415,6 +415,23 @@ def split(place):
     return f"--model {MODEL} --data {place}/split.npz --attack pgd:steps=2 --quiet"
 
 
+@pytest.mark.parametrize("bn", ["recompute", "frozen"])
+def test_of_a_net_with_batchnorm_it_is_told_whose_statistics_the_ends_have(bn, run, place):
+    (place / "net.py").write_text(
+        "import torch\n"
+        "def make():\n"
+        "    return torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.ReLU(),\n"
+        "                               torch.nn.Flatten(), torch.nn.Linear(8, 3))\n"
+    )
+    for seed, name in enumerate("pq"):
+        net = nets.trained(registry.load_callable(f"{place}/net.py:make")(), seed)
+        torch.save(net.state_dict(), place / f"{name}.pt")
+    words = f"{SMALL} --model {place}/net.py:make --data {place}/data.npz --quiet --bn {bn} -o {place}/c.h5"
+    _, out, _ = run(words.replace("a.pt", "p.pt").replace("b.pt", "q.pt"))
+    assert ("A and B too have others than their own" in out) == (bn == "recompute")
+    assert {result.bn for result in load(place / "c.h5").results} == {bn}
+
+
 def told(run, words):
     code, out, err = run(words)
     assert (code, err) == (0, ""), err

@@ -37,7 +37,7 @@ class Connection:
     eps, budget, norm, attack: of the perturbations; attacked anew at each t, from the same random starts
     way: "line", or what the curve is: "bezier", "polygon"
     split, examples: what it was measured on; own: whether these are among those that the curve is trained on
-    bends, bn: of the curve; how BatchNorm's statistics came about
+    bends, bn: of the curve; how BatchNorm's statistics came about, "none" without such layers
     epochs, trained_on: of the training, and the number of its examples; 0 of a line
     t: (T,) ascending, from 0 to 1
     loss, accuracy, clean_loss, clean_accuracy, each with …_stderr: (T,) under attack and clean. Places
@@ -156,6 +156,11 @@ class Connection:
             told.append(
                 "NO WORST CASE: the loss of this share of the examples rounds to 0 somewhere on the way: the "
                 "attack has no gradient there, and what it finds is no worst case"
+            )
+        if self.bn == "recompute":
+            told.append(
+                "BatchNorm's statistics are estimated at every place: A and B too have others than their own; "
+                "--bn frozen has theirs"
             )
         if math.isnan(self.barrier):
             told.append(f"the loss on the {self.way} is not finite everywhere: it has no barrier in numbers")

@@ -25,6 +25,7 @@ from landscape.curves import Curve
 from landscape.losses import name_of
 from landscape.normalization import of_module
 from landscape.objective import Objective
+from landscape.statistics import keeping
 from landscape.surfaces.interrupt import Interrupt
 from landscape.surfaces.journal import Journal
 from landscape.surfaces.state import State
@@ -166,7 +167,7 @@ class Connecting:
             examples=len(data),
             own=self.examples.own(place),
             bends=curve.bends,
-            bn=along.bn,
+            bn=along.bn if keeping(o.network) else "none",
             epochs=self.recipe.epochs if bending else 0,
             trained_on=len(self.examples.trained) if bending else 0,
             t=self.t,
