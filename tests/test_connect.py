@@ -428,7 +428,7 @@ def test_of_a_net_with_batchnorm_it_is_told_whose_statistics_the_ends_have(bn, r
         torch.save(net.state_dict(), place / f"{name}.pt")
     words = f"{SMALL} --model {place}/net.py:make --data {place}/data.npz --quiet --bn {bn} -o {place}/c.h5"
     _, out, _ = run(words.replace("a.pt", "p.pt").replace("b.pt", "q.pt"))
-    assert ("A and B too have others than their own" in out) == (bn == "recompute")
+    assert ("at A and B too they are not their own" in out) == (bn == "recompute")
     assert {result.bn for result in load(place / "c.h5").results} == {bn}
 
 

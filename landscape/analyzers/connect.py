@@ -159,8 +159,8 @@ class Connection:
             )
         if self.bn == "recompute":
             told.append(
-                "BatchNorm's statistics are estimated at every place: A and B too have others than their own; "
-                "--bn frozen has theirs"
+                "BatchNorm's statistics are estimated at every place: at A and B too they are not their own; "
+                "--bn frozen takes these"
             )
         if math.isnan(self.barrier):
             told.append(f"the loss on the {self.way} is not finite everywhere: it has no barrier in numbers")
