@@ -27,6 +27,7 @@ _HOMES = {
     "scatter": "analyzers.scatter",
     "perturbation": "analyzers.perturbation",
     "trajectory": "analyzers.trajectory",
+    "Curve": "curves",
     "surface": "surfaces.scan",
     "Settings": "surfaces.settings",
     "measure": "runs",

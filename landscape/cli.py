@@ -340,7 +340,7 @@ def _option(parameter: inspect.Parameter, told: dict[str, str], names: dict[str,
     flag = f"--{parameter.name.strip('_').replace('_', '-')}"
     text = told.get(parameter.name, "")
     if annotation is bool and parameter.default:
-        off = OFF.get(parameter.name, f"no-{parameter.name}")
+        off = OFF.get(parameter.name, f"no{flag[1:]}")
         return click.option(f"{flag}/--{off}", default=True, help=text)
     if annotation is bool:
         return click.option(parameter.name, flag, is_flag=True, help=text)

@@ -24,7 +24,7 @@ from landscape.attacks.pgd import PGD
 from landscape.budget import Budget, Norm, budgets, text
 from landscape.checkpoints.match import Which
 from landscape.checkpoints.write import save as save_checkpoint
-from landscape.data import CHUNK
+from landscape.data import CHUNK, Data
 from landscape.datasets import source
 from landscape.doubts import no_gradient
 from landscape.errors import DataError, InputError, NumericalError
@@ -32,7 +32,7 @@ from landscape.log import Log
 from landscape.objective import Objective, Point, Watch, silence
 from landscape.opening import users_code
 from landscape.results import Run
-from landscape.subjects import Subject, beside, subject
+from landscape.subjects import EXAMPLES, Subject, beside, same_data, subject
 from landscape.task import Task
 from landscape.training import Epoch, Recipe, evaluate
 from landscape.training import train as train_module
@@ -170,6 +170,10 @@ def measure(
     def other(path: str) -> Point:
         return replace(objective, network=beside(found, path).network).at()
 
+    def more(split: str, most: int | None) -> Data | None:
+        most = most or (EXAMPLES if examples is None else examples if examples != "all" else None)
+        return same_data(found, data, split, at_most=most, data_dir=data_dir, seed=seed)
+
     failure: NumericalError | None = None
     at_once = "task" in takes  # every budget in one call
     for place, budget in enumerate([Budget(0)] if at_once else wanted):
@@ -179,7 +183,8 @@ def measure(
         try:
             points = _Points(found, paths, replace(objective, budget=budget, watch=each))
             if at_once:
-                task = Task(wanted, run, other, Path(output) if output is not None else None)
+                kept = Path(output) if output is not None else None
+                task = Task(wanted, run, other, kept, more)
                 options = {**options, "task": task}
             with users_code(found.loaded.spec):
                 made = function(*([points] if most is None else points), **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,10 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 
 from landscape.errors import InputError
-from landscape.network import Network
+from landscape.network import Network, logits
 from landscape.objective import exact_arithmetic
+
+Forward = Callable[[Sequence[Tensor], Tensor, Mapping[str, Tensor]], Tensor]
 
 
 def recomputed(
@@ -31,11 +33,7 @@ def recomputed(
 
     rest: other buffers and frozen parameters, by name, in place of the module's own
     """
-    names = [
-        name
-        for name, m in network.module.named_modules()
-        if isinstance(m, _NormBase) and m.running_mean is not None
-    ]
+    names = keeping(network)
     if not names:
         return {}
     shared: dict[int, Any] = {id(p): p for p in network.module.parameters()}  # nothing writes to them
@@ -53,16 +51,66 @@ def recomputed(
             try:
                 functional_call(module, given, (x,))
             except ValueError as error:
-                raise InputError(
-                    f"BatchNorm has no variance to estimate from a batch of {len(x)} ({error}); "
-                    "give more examples, or keep its statistics frozen"
-                ) from error
+                raise _too_few(len(x), error) from error
     return {
         f"{name}.{kind}": getattr(layer, kind)
         for name, layer in layers.items()
         if layer in seen
         for kind in ("running_mean", "running_var")
     }
+
+
+def keeping(network: Network) -> list[str]:
+    """The layers of a network that keep running statistics, by name."""
+    modules = network.module.named_modules()
+    return [name for name, m in modules if isinstance(m, _NormBase) and m.running_mean is not None]
+
+
+def holding(network: Network, rest: Mapping[str, Tensor]) -> Network:
+    """The network with other buffers and frozen parameters, by name; itself where none are given."""
+    if not rest:
+        return network
+    module = copy.deepcopy(network.module)
+    told = module.state_dict(keep_vars=True)
+    for name, tensor in rest.items():
+        told[name].data.copy_(tensor)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name in network.names)
+    return Network(module, dtype=network.theta.dtype, device=network.theta.device, name=network.name)
+
+
+def by_batch(network: Network) -> Forward:
+    """The network as its training sees it: BatchNorm normalises by the batch, all else as in evaluation.
+
+    A function (parts, x, rest) of parameters, inputs (B, …), and other buffers and frozen parameters by name.
+    Nothing is remembered of a batch; without such layers it is the network itself.
+    """
+    names = keeping(network)
+    module = copy.deepcopy(network.module, {id(p): p for p in network.module.parameters()})
+    gone = set()
+    for name in names:
+        layer: Any = module.get_submodule(name)
+        layer.running_mean = layer.running_var = None  # then torch has none but the batch's own to take
+        gone |= {f"{name}.running_mean", f"{name}.running_var"}
+    if not names:
+        return network
+
+    def forward(parts: Sequence[Tensor], x: Tensor, rest: Mapping[str, Tensor]) -> Tensor:
+        kept = {name: tensor for name, tensor in rest.items() if name not in gone}
+        given = {**dict(zip(network.names, parts, strict=True)), **kept}
+        try:
+            return logits(functional_call(module, given, (x,)))
+        except ValueError as error:
+            raise _too_few(len(x), error) from error
+
+    return forward
+
+
+def _too_few(count: int, error: ValueError) -> InputError:
+    return InputError(
+        f"BatchNorm has no variance to estimate from a batch of {count} ({error}); "
+        "give more examples, or keep its statistics frozen"
+    )
 
 
 def _weigh(seen: dict[nn.Module, int]) -> Any:

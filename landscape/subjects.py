@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -145,6 +146,34 @@ def beside(first: Subject, checkpoint: str | os.PathLike[str]) -> Subject:
             "one model"
         )
     return Subject(loaded, network, first.data, first.loss, how, (*loaded.read, *loaded.remarks))
+
+
+def same_data(
+    first: Subject,
+    data: str | None,
+    split: str,
+    *,
+    at_most: int | None,
+    data_dir: str | None = None,
+    seed: int = 0,
+) -> Data | None:
+    """Examples of a split of the data that a subject has, as many as told or as there are; None if none.
+
+    None too where the source has no splits, and what comes for another are the subject's own examples, if as
+    many are asked for.
+    """
+    trained = first.checkpoint.metadata.get("data", {}).get("name")
+    numbers = losses.takes_numbers(first.loss)
+    for name in [data] if data else [trained, EMBEDDED.get(trained)]:
+        with suppress(DataError):
+            if name is None:
+                continue
+            found = source.load(name, split, data_dir=data_dir, at_most=at_most, seed=seed, numbers=numbers)
+            if split != first.data.split and found.sha256 == first.data.sha256:
+                return None
+            first.network.check(found.inputs(slice(0, 4), first.network.theta)[0], found.classes)
+            return found
+    return None
 
 
 def info(checkpoint: str | os.PathLike[str], **told: Any) -> dict[str, Any]:

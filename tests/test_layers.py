@@ -13,7 +13,7 @@ FLOORS = {
     "files format errors log progress _version ensemble",
     2: "attacks linalg models datasets",
     3: "objective hessian checkpoints squares per_example statistics task robustness",
-    4: "analyzers crosscheck affine directions axes surfaces opening doubts",
+    4: "analyzers crosscheck affine directions axes surfaces opening doubts curves connecting",
     5: "runs subjects plot training report",
     6: "cli",
 }

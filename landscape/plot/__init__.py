@@ -10,6 +10,7 @@ import matplotlib
 
 from landscape.errors import InputError, LandscapeError
 from landscape.files import atomic
+from landscape.plot.connect import connect_panels
 from landscape.plot.evaluate import evaluate
 from landscape.plot.gradient import gradient_noise, gradient_norms
 from landscape.plot.grid import each_direction, each_run
@@ -37,11 +38,12 @@ PANELS = {
     "perturbation": each_direction(perturbation),
     "trajectory": each_run(trajectory_loss, trajectory_gradient, trajectory_distance),
     "evaluate": each_run(evaluate),
+    "connect": connect_panels,
 }
 FIGURES = {"training": training}
 SURFACES = ("surface", "line")
-OWN_SCALES = {"gradient", "trajectory"}  # each column of panels has its own scale
-ONE_LEGEND = {"gradient", "trajectory", "perturbation"}  # for a column, where it tells no numbers
+OWN_SCALES = {"gradient", "trajectory", "connect"}  # each column of panels has its own scale
+ONE_LEGEND = {"gradient", "trajectory", "perturbation", "connect"}  # for a column, where it tells no numbers
 
 
 def figure(
