@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -206,7 +207,7 @@ def complete(
         found = read(output).metadata
     except CheckpointError:  # none of ours
         return None
-    if not found.get("metrics") or not {"data", "budget", "training"} <= set(found):
+    if not math.isfinite(found.get("metrics", {}).get("clean_loss", math.nan)):  # not over, or it failed
         return None
     check_same(depends_on(found, found["training"]["epochs"]), depends_on(metadata, epochs), str(output))
     if not all(path.is_file() for path in others):

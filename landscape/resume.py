@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,8 +86,10 @@ def load(path: Path, settings: dict[str, Any]) -> State | None:
         file = read(path)
         found = file.metadata["state"]
         check_same(found["settings"], settings, str(path))
-        return State(file.state, found["course"], found["history"], found["seconds"], int(found["threads"]))
-    except (CheckpointError, KeyError, TypeError, ValueError) as error:
+        # The very strings that this program has: of equal ones that are two, a checkpoint has other bytes.
+        history = [{sys.intern(name): value for name, value in epoch.items()} for epoch in found["history"]]
+        return State(file.state, found["course"], history, found["seconds"], int(found["threads"]))
+    except (CheckpointError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path}, which the training would be carried on from, cannot be read ({error}); give --fresh to "
             "begin anew"

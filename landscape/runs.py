@@ -32,7 +32,7 @@ from landscape.resume import same_threads, state_path
 from landscape.schedules import CONSTANT, Schedule
 from landscape.subjects import Subject, beside, subject
 from landscape.task import Task
-from landscape.training import Recipe, evaluate, lowest
+from landscape.training import Recipe, evaluate, precision
 from landscape.training import train as train_module
 
 NEED_A_BUDGET = ("perturbation",)
@@ -267,7 +267,7 @@ def train(
         budget=budget,
         schedule=schedule,
         attack=PGD(steps=steps),
-        attack_precision=lowest(attack_precision),
+        attack_precision=precision(attack_precision),
         epochs=epochs,
         batch_size=batch_size,
         optimizer=optimizer,

@@ -75,7 +75,8 @@ class EpsSchedule:
         if self.shape == "constant":
             return target
         if self.shape == "cosine":
-            share = Fraction((1 - math.cos(math.pi * float(share))) / 2)
+            # cos(π t) as sin(π (1/2 − t)), which is 0 at t = 1/2 to the last bit.
+            share = Fraction((1 - math.sin(math.pi * float(Fraction(1, 2) - share))) / 2)
         return min(target, max(Fraction(0), (self.top(target) - self.low) * share + self.low))
 
     def check(self, target: Budget) -> None:

@@ -232,7 +232,7 @@ def train(
     return course.module.eval(), course.epochs
 
 
-def lowest(wanted: Literal["auto", "full", "bfloat16"]) -> Precision:
+def precision(wanted: Literal["auto", "full", "bfloat16"]) -> Precision:
     """The precision of an attack: bfloat16 where it is asked for, or by "auto" where the processor has it.
 
     No timing decides: the same machine gives the same weights.
