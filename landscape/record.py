@@ -23,8 +23,8 @@ from landscape.errors import CheckpointError
 from landscape.log import Log
 from landscape.objective import Watch, silence
 from landscape.results import Run
+from landscape.same import check_same
 from landscape.surfaces.interrupt import Interrupt
-from landscape.surfaces.journal import check_same
 from landscape.training import Course, Epoch, Recipe, judge
 from landscape.training_files import Kept
 
@@ -42,6 +42,7 @@ class Record:
     provenance: of the log
     kept: the models to keep besides
     examples: those that each epoch is judged on under the target budget, if any
+    course, trained: the training once it has begun, and whether all its epochs are over
     """
 
     recipe: Recipe
@@ -56,9 +57,10 @@ class Record:
     watch: Watch = silence
     asked: Interrupt = field(default_factory=Interrupt)
     seen: Log = field(default_factory=Log)
+    course: Course = field(init=False)
+    trained: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self.course: Course
         self.before = self.state.seconds if self.state else 0.0
         self.start = self.saved = time.monotonic()
 
@@ -71,7 +73,7 @@ class Record:
             resume.restore(course, self.state)
             self.metadata["history"] = self.state.history
             self.metadata["training"]["epochs"] = len(course.epochs)
-        self.first = course.steps
+        self.first, self.trained = course.steps, course.done
         self._tell()
 
     def after(self, epoch: Epoch, module: nn.Module) -> None:
@@ -86,6 +88,7 @@ class Record:
 
     def each(self, course: Course) -> None:
         """After a mini-batch: KeyboardInterrupt where one is asked for, once the state is written."""
+        self.trained = course.done
         if self.asked.noted:
             self.save_state()
             raise KeyboardInterrupt

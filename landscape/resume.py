@@ -16,7 +16,7 @@ from torch import Tensor
 from landscape.checkpoints.read import read
 from landscape.checkpoints.write import save as save_checkpoint
 from landscape.errors import CheckpointError
-from landscape.surfaces.journal import check_same
+from landscape.same import check_same
 from landscape.training import Course, Epoch
 
 MODEL, OPTIMIZER, RANDOM, LOG = "model.", "optimizer.", "random", "log"

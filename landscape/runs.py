@@ -328,7 +328,7 @@ def _followed(record: Record, trained_on: Data, held_out: Data, watch: Watch | N
                 )
             metadata["metrics"] = evaluate(module, held_out, recipe.budget, watch=watch)
         except KeyboardInterrupt:
-            if hasattr(record, "course") and record.course.done:  # the evaluation is what is left to do
+            if record.trained:  # the evaluation is what is left to do
                 record.save_state()
             raise
         except NumericalError:

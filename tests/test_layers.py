@@ -10,7 +10,7 @@ import landscape
 ROOT = Path(landscape.__file__).parent
 FLOORS = {
     1: "budget data sampling fit network normalization losses results registry files format errors log "
-    "progress schedules _version",
+    "progress same schedules _version",
     2: "attacks linalg models datasets",
     3: "objective hessian checkpoints squares per_example statistics task",
     4: "analyzers crosscheck affine directions axes surfaces opening",
