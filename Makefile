@@ -39,6 +39,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python analyses/curvature_cost.py
 	$(BIN)/python analyses/gradient_cost.py
 	$(BIN)/python analyses/surface_cost.py
+	$(BIN)/python analyses/training_cost.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -361,6 +361,25 @@ def _option(parameter: inspect.Parameter, told: dict[str, str], names: dict[str,
 )
 @click.option("--eps", default="0", show_default=True, help="budget of the training, in pixels")
 @click.option(
+    "--schedule",
+    type=click.Choice(["constant", "linear", "cosine"]),
+    default="constant",
+    show_default=True,
+    help="of the budget in each period: from --eps-min to --eps-max, clipped at --eps",
+)
+@click.option("--eps-min", default="0", show_default=True, metavar="EPS", help="where the schedule begins")
+@click.option("--eps-max", metavar="EPS", help="where it would end, not clipped  [default: twice --eps]")
+@click.option(
+    "--periods", default="", metavar="0:E:…", help="restart the schedules at epochs E; keep CKPT-periodN"
+)
+@click.option(
+    "--per",
+    type=click.Choice(["epoch", "batch"]),
+    default="epoch",
+    show_default=True,
+    help="how often schedules move on",
+)
+@click.option(
     "--norm",
     type=click.Choice(["linf", "l2"]),
     default="linf",
@@ -374,36 +393,80 @@ def _option(parameter: inspect.Parameter, told: dict[str, str], names: dict[str,
 @click.option(
     "--keep", type=int, metavar="N", help="keep every N-th epoch, and the weights at first, as CKPT-epochN"
 )
-@click.option("--epochs", type=int, default=10, show_default=True)
+@click.option("--checkpoints", default="", metavar="LIST", help="keep these epochs too, such as 50,75,100")
+@click.option("--epochs", type=int, help="[default: those of --periods, or 10]")
 @click.option("--steps", type=int, default=10, show_default=True, help="of PGD on every mini-batch")
+@click.option(
+    "--attack-precision",
+    type=click.Choice(["full", "bfloat16", "auto"]),
+    default="full",
+    show_default=True,
+    help="of PGD's passes; auto: bfloat16 where the processor has it; updates are in float32",
+)
 @click.option("--optimizer", type=click.Choice(["adam", "sgd"]), default="adam", show_default=True)
 @click.option("--lr", type=float, default=1e-3, show_default=True)
+@click.option(
+    "--lr-schedule",
+    type=click.Choice(["constant", "linear", "cosine", "step"]),
+    default="constant",
+    show_default=True,
+    help="from --lr to 0 in each period, or a tenth at each of --lr-steps",
+)
+@click.option("--lr-steps", default="", metavar="LIST", help="epochs 100,150 or shares 50%,75% of a period")
+@click.option(
+    "--warmup", default="0", show_default=True, metavar="EPOCHS", help="in which lr rises, in each period"
+)
 @click.option("--weight-decay", type=float, default=0.0, show_default=True)
 @click.option("--batch-size", type=int, default=128, show_default=True)
 @click.option("--examples", type=int, metavar="N", help="train on a class-balanced subset")
+@click.option(
+    "--monitor",
+    type=int,
+    metavar="N",
+    help="test examples to judge each epoch on, at --eps  [default: 0 under constant eps, else 128 to 1000]",
+)
 @click.option("--data-dir", metavar="DIR", help="where to look for data sets first")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="of weights, order and random starts")
+@click.option("--resume/--fresh", default=True, help="carry on with what an interrupted training left")
 @click.option(
     "--json", "as_json", is_flag=True, help="the checkpoint's metadata as one JSON object on stdout"
 )
 @click.option("--quiet", is_flag=True, help="no progress")
-def train(as_json: bool, quiet: bool, eps: str, norm: Any, **given: Any) -> None:
+def train(
+    as_json: bool, quiet: bool, eps: str, norm: Any, schedule: Any, checkpoints: str, **given: Any
+) -> None:
     """Train a model under a budget; write its checkpoint and log.
 
     MODEL is one of `landscape list models`, such as lenet:width=4. The checkpoint says how it was made,
     and is enough for every other command. The log holds gradient norm, error, loss and distance from the
     initial weights for the first and the last 2,000 mini-batches, for `landscape show` and `plot`.
+
+    Interrupted, even killed, the same command carries on where it was, with the same bits in the end: until
+    then CKPT.state lies beside CKPT. Periodic adversarial scheduling is --schedule cosine --eps-max 0.6
+    --periods 0:50:75:100 with --eps 0.4; the models at the ends of the periods are its ensemble.
     """
     from landscape.budget import budgets
+    from landscape.schedules import schedule as written
 
     wanted = budgets(eps, norm)
     if len(wanted) > 1:
         raise InputError(f"--eps {eps} names {len(wanted)} budgets; a training has one")
+    plan = written(
+        schedule,
+        lr=given.pop("lr_schedule"),
+        **{name: given.pop(name) for name in ("eps_min", "eps_max", "lr_steps", "warmup", "periods", "per")},
+    )
+    named = [part.strip() for part in checkpoints.split(",") if part.strip()]
+    if not all(map(str.isdecimal, named)):
+        raise InputError(f"--checkpoints {checkpoints}: give whole numbers of epochs, such as 50,75,100")
     from landscape import runs
     from landscape.progress import progress
+    from landscape.training_files import log_path
 
     with progress(quiet) as watch, redirect_stdout(sys.stderr):
-        metadata = runs.train(budget=wanted[0], watch=watch, **given)
+        metadata = runs.train(
+            budget=wanted[0], schedule=plan, checkpoints=list(map(int, named)), watch=watch, **given
+        )
     if as_json:
         from landscape.results import plain
 
@@ -412,8 +475,9 @@ def train(as_json: bool, quiet: bool, eps: str, norm: Any, **given: Any) -> None
         from landscape.report import print_metadata
 
         print_metadata(metadata)
-        print(f"wrote {given['output']}")
-        print(f"wrote {runs.log_path(given['output'], given['log'])}")
+        if "note" not in metadata:
+            print(f"wrote {given['output']}")
+            print(f"wrote {log_path(given['output'], given['log'])}")
 
 
 @landscape.command()

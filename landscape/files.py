@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from landscape.errors import LandscapeError
+from landscape.errors import InputError, LandscapeError
 
 
 @contextmanager
@@ -41,6 +42,29 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     _sync(target.parent)
+
+
+def check_result_file(path: str | os.PathLike[str]) -> None:
+    """Raise before any work is done unless results can be written there, over older ones or none."""
+    import h5py
+
+    check_writable(path)
+    old = Path(path)
+    if old.is_file() and old.stat().st_size and not h5py.is_hdf5(old):
+        raise InputError(f"{path} is there, and is no result file to write over; choose another name")
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise before any work is done unless a file can be made where the output is to go."""
+    try:
+        if Path(path).exists() and not Path(path).is_file():
+            raise OSError(f"{str(path) or 'an empty path'} is a folder or a device, not a file")
+        with tempfile.TemporaryFile(dir=Path(path).resolve().parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror or error}; choose another place"
+        ) from error
 
 
 def _sync(folder: Path) -> None:

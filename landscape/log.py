@@ -31,6 +31,7 @@ class Training:
     steps_per_epoch, batch_size: mini-batches of an epoch, and examples of each; the last of an epoch may
         have fewer
     epochs: epochs asked for; max(step) / steps_per_epoch of them were done
+    each_eps, lr: (m,) budget that the mini-batch was attacked under, by the schedule, and its learning rate
     """
 
     LEGEND: ClassVar[str] = (
@@ -51,6 +52,8 @@ class Training:
     steps_per_epoch: int
     batch_size: int
     epochs: int
+    each_eps: np.ndarray | None = None
+    lr: np.ndarray | None = None
 
     @property
     def steps(self) -> int:
@@ -84,6 +87,11 @@ class Training:
         gap = int(np.diff(self.step).max()) if len(self.step) > 1 else 1
         if gap > 1:
             told.append(f"between the first and the last {KEPT:,} one mini-batch in {gap} is recorded")
+        if self.each_eps is not None and len(self.each_eps) and self.each_eps.min() < self.eps:
+            told.append(
+                f"the budget is scheduled, from {self.each_eps[0]:.4g} to {self.each_eps[-1]:.4g}: error and "
+                "loss are those under each mini-batch's own budget"
+            )
         if self.steps < self.epochs * self.steps_per_epoch:
             done = self.steps // self.steps_per_epoch
             told.append(f"INCOMPLETE: the training ended after {done} of its {self.epochs} epochs")
@@ -100,10 +108,19 @@ class Log:
         self._last: deque[tuple[float, ...]] = deque()
         self._apart = 1  # steps from one to the next of those between, a power of 2
 
-    def add(self, *, gradient_norm: float, error: float, loss: float, distance: float) -> None:
+    def add(
+        self,
+        *,
+        gradient_norm: float,
+        error: float,
+        loss: float,
+        distance: float,
+        eps: float = math.nan,
+        lr: float = math.nan,
+    ) -> None:
         """Record the next mini-batch; what each is, `Training` says."""
         self.steps += 1
-        row = (self.steps, gradient_norm, error, loss, distance)
+        row = (self.steps, gradient_norm, error, loss, distance, eps, lr)
         if self.steps <= KEPT:
             self._first.append(row)
             return
@@ -129,8 +146,7 @@ class Log:
         epochs: int,
     ) -> Training:
         """What was recorded so far, with what only the caller knows: how these mini-batches were made."""
-        rows = np.array([*self._first, *self._between, *self._last], dtype=np.float64).reshape(-1, 5)
-        step, gradient_norm, error, loss, distance = rows.T.copy()
+        step, gradient_norm, error, loss, distance, each_eps, lr = self.rows().T.copy()
         return Training(
             eps=eps,
             budget=budget,
@@ -144,7 +160,27 @@ class Log:
             steps_per_epoch=steps_per_epoch,
             batch_size=batch_size,
             epochs=epochs,
+            each_eps=_unless_unknown(each_eps),
+            lr=_unless_unknown(lr),
         )
+
+    def rows(self) -> np.ndarray:
+        """What is recorded, a row (7,) for each mini-batch: its number, and what `add` was given."""
+        return np.array([*self._first, *self._between, *self._last], dtype=np.float64).reshape(-1, 7)
+
+    @property
+    def apart(self) -> int:
+        """Mini-batches from one to the next of those that are kept between the two ends."""
+        return self._apart
+
+    def restore(self, rows: np.ndarray, steps: int, apart: int) -> None:
+        """Go on from what another log had: its `rows()`, `steps` and `apart`."""
+        each: list[tuple[float, ...]] = [(int(row[0]), *row[1:]) for row in rows.tolist()]
+        last = max(KEPT, steps - KEPT)
+        self.steps, self._apart = steps, apart
+        self._first = [row for row in each if row[0] <= KEPT]
+        self._between = [row for row in each if KEPT < row[0] <= last]
+        self._last = deque(row for row in each if row[0] > last)
 
 
 def running(statistic: Callable[..., np.ndarray], values: np.ndarray, window: int) -> np.ndarray:
@@ -160,3 +196,7 @@ def _mean(values: np.ndarray) -> tuple[float, float]:
     """Mean and standard error of m values, which is not known of one."""
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return float(values.mean()), float(error)
+
+
+def _unless_unknown(values: np.ndarray) -> np.ndarray | None:
+    return None if np.isnan(values).all() else values

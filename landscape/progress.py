@@ -33,8 +33,8 @@ class Lines:
 
     def __call__(self, stage: str, done: int, of: int) -> None:
         now = time.monotonic()
-        if stage != self.stage:
-            self.stage, self.began = stage, now
+        if _kind(stage) != self.stage:
+            self.stage, self.began = _kind(stage), now
         if now - self.spoke >= PATIENCE:
             self.spoke = now
             left = (
@@ -64,8 +64,13 @@ class Bar:
         self._progress.stop()
 
     def __call__(self, stage: str, done: int, of: int) -> None:
-        if stage != self._stage:
-            self._stage = stage
+        if _kind(stage) != self._stage:
+            self._stage = _kind(stage)
             self._progress.remove_task(self._task)
             self._task = self._progress.add_task(stage, total=of)
-        self._progress.update(self._task, completed=done, total=of)
+        self._progress.update(self._task, completed=done, total=of, description=stage)
+
+
+def _kind(stage: str) -> str:
+    """What goes on; after a comma, such as the last loss, stands what changes meanwhile."""
+    return stage.partition(",")[0]

@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import math
 import os
-import tempfile
 import time
 from collections.abc import Generator, Sequence
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import torch
-from torch import nn
 
-from landscape import directions, losses, registry, results
+from landscape import directions, losses, registry, results, training_files
 from landscape._version import __version__
 from landscape.attacks.pgd import PGD
 from landscape.budget import Budget, Norm, budgets, text
 from landscape.checkpoints.match import Which
-from landscape.checkpoints.write import save as save_checkpoint
 from landscape.data import CHUNK, Data
 from landscape.datasets import source
 from landscape.doubts import no_gradient
 from landscape.errors import DataError, InputError, NumericalError
-from landscape.log import Log
+from landscape.files import check_result_file, check_writable
 from landscape.objective import Objective, Point, Watch, silence
 from landscape.opening import users_code
+from landscape.record import Record, complete, depends_on, describe
 from landscape.results import Run
+from landscape.resume import load as load_state
+from landscape.resume import same_threads, state_path
+from landscape.schedules import CONSTANT, Schedule
 from landscape.subjects import EXAMPLES, Subject, beside, same_data, subject
 from landscape.task import Task
-from landscape.training import Epoch, Recipe, evaluate
+from landscape.training import Recipe, evaluate, precision
 from landscape.training import train as train_module
 
 NEED_A_BUDGET = ("perturbation",)
 """Analyzers of the perturbations themselves, of which eps = 0 has none."""
 TAKE_DIRECTIONS = ("perturbation", "scatter")
 """Analyzers whose option `directions` may name files."""
+
+
+FEWEST, SHARE, MOST = 128, 20, 1000
+"""Examples that an epoch of a scheduled training is judged on: a 20th of those that it saw, within bounds."""
 
 
 class _Points(Sequence[Point]):
@@ -222,33 +225,44 @@ def train(
     *,
     log: str | os.PathLike[str] | None = None,
     keep: int | None = None,
+    checkpoints: Sequence[int] = (),
     budget: Budget,
-    epochs: int = 10,
+    schedule: Schedule = CONSTANT,
+    epochs: int | None = None,
     steps: int = 10,
+    attack_precision: Literal["auto", "full", "bfloat16"] = "full",
     optimizer: Literal["adam", "sgd"] = "adam",
     lr: float = 1e-3,
     weight_decay: float = 0.0,
     batch_size: int = CHUNK,
     examples: int | None = None,
+    monitor: int | None = None,
     data_dir: str | None = None,
     seed: int = 0,
+    resume: bool = True,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Train a named model, write its checkpoint and log after every epoch; the metadata that it then holds.
 
-    At the end the test split is evaluated, clean and under attacks stronger than the one trained with.
+    At the end the test split is evaluated, clean and at the target budget under attacks stronger than the one
+    trained with. Ctrl-C and SIGTERM let the mini-batch finish and write all that the same call carries on
+    from, with the same bits in the end; a kill costs half a minute.
 
     log: result file of the kind "training", by default beside the checkpoint: see `log_path`
     keep: also keep the initial weights and those after every keep-th epoch: see `kept_path`
+    checkpoints: epochs after which the weights are kept as well
+    budget: the target; the models at the end of its periods are kept: see `period_path`
+    epochs: by default those of the schedule's periods, or 10
+    attack_precision: "auto" is bfloat16 where the processor has it
+    monitor: examples of the test split that each epoch is judged on at the target budget; by default none
+        where the budget is constant, else a 20th of those trained on, 128 to 1,000
+    resume: carry on with what an interrupted training left, or leave one that is complete as it is; else
+        begin anew
     """
     check_writable(output)
-    if keep is not None and keep < 1:
-        raise InputError(f"keep = {keep}: every keep-th epoch is kept, for a keep of at least 1")
-    log_file = log_path(output, log)
-    kept = [kept_path(output, epoch, epochs) for epoch in range(0, epochs + 1, keep)] if keep else []
-    _check_log(log_file, output, kept)
-    if log is None:
-        _check_own_log(log_file, output)
+    epochs = epochs if epochs is not None else schedule.periods[-1] if schedule.periods else 10
+    kept = training_files.kept(output, epochs=epochs, schedule=schedule, every=keep, checkpoints=checkpoints)
+    log_file = training_files.check_log(output, log, training_files.paths(kept))
     if registry.is_callable_spec(model):
         names = ", ".join(registry.named("model"))
         raise InputError(f"{model} is code of your own; what can be trained here are the models {names}")
@@ -261,7 +275,9 @@ def train(
     recipe = Recipe(
         model=model,
         budget=budget,
+        schedule=schedule,
         attack=PGD(steps=steps),
+        attack_precision=precision(attack_precision),
         epochs=epochs,
         batch_size=batch_size,
         optimizer=optimizer,
@@ -269,119 +285,82 @@ def train(
         weight_decay=weight_decay,
         seed=seed,
     )
-    metadata: dict[str, Any] = {
-        "model": model,
-        "data": {
-            "name": data,
-            "split": "train",
-            "examples": len(trained_on),
-            "sha256": trained_on.sha256,
-        },
-        "budget": {"eps": text(budget.eps), "norm": budget.norm},
-        "training": {
-            "attack": str(recipe.attack) if budget.eps else "none",
-            "schedule": "constant",
-            "epochs": 0,
-            "optimizer": optimizer,
-            "lr": lr,
-            "weight_decay": weight_decay,
-            "batch_size": batch_size,
-            "seed": seed,
-        },
-        "metrics": {},
-        "history": [],
-        "versions": {"landscape": __version__, "torch": str(torch.__version__)},
+    judged_on = _monitored(recipe, trained_on, held_out, monitor)
+    metadata = describe(recipe, data, trained_on)
+    if not resume:
+        state_path(output).unlink(missing_ok=True)
+    elif found := complete(Path(output), metadata, epochs, [log_file, *training_files.paths(kept)]):
+        return found
+    settings = depends_on(metadata, epochs) | {
+        "kept": [path.name for path in training_files.paths(kept)],
+        "test data": held_out.sha256,
+        "monitor": len(judged_on) if judged_on is not None else 0,
+        "versions": f"landscape {__version__}, torch {torch.__version__}",
     }
-
-    seen = Log()
-    start = time.perf_counter()
-    provenance = results.provenance(
-        data={**metadata["data"], "of": trained_on.total},
-        budgets=[text(budget.eps)],
-        notes=[],
-        training=metadata["training"],
-        attack=str(recipe.attack),
-        batch_size=batch_size,
-        device="cpu",
-        dtype="float32",
-        seed=seed,
-    )
-
-    def write(module: nn.Module) -> None:
-        save_checkpoint(output, module.state_dict(), metadata)
-        provenance["checkpoint"] = {
-            "path": str(output),
-            "sha256": hashlib.sha256(Path(output).read_bytes()).hexdigest(),
-            "format": "landscape",
-            "model": model,
-            "parameters": sum(parameter.numel() for parameter in module.parameters()),
-        }
-        provenance["seconds"] = time.perf_counter() - start
-        found = seen.training(
-            eps=float(budget.eps),
-            budget=text(budget.eps),
-            norm=budget.norm,
-            attack=metadata["training"]["attack"],
-            steps_per_epoch=-(-len(trained_on) // batch_size),
+    record = Record(
+        recipe=recipe,
+        output=Path(output),
+        log=log_file,
+        settings=settings,
+        state=load_state(state_path(output), settings),
+        metadata=metadata,
+        provenance=results.provenance(
+            data={**metadata["data"], "of": trained_on.total},
+            budgets=[text(budget.eps)],
+            notes=[],
+            training=metadata["training"],
+            attack=str(recipe.attack),
             batch_size=batch_size,
-            epochs=epochs,
-        )
-        complete = metadata["training"]["epochs"] == epochs
-        results.save(Run("training", provenance, [found], complete), log_file)
+            device="cpu",
+            dtype="float32",
+            seed=seed,
+        ),
+        kept=kept,
+        examples=judged_on,
+        watch=watch or silence,
+    )
+    return _followed(record, trained_on, held_out, watch)
 
-    def after(epoch: Epoch, module: nn.Module) -> None:
-        metadata["training"]["epochs"] = epoch.epoch
-        metadata["history"].append(vars(epoch))
-        write(module)
-        if keep and epoch.epoch % keep == 0:
-            save_checkpoint(kept_path(output, epoch.epoch, epochs), module.state_dict(), metadata)
-        if watch:
-            watch(f"training, last loss {epoch.loss:.3f}", epoch.epoch, epochs)
 
-    if watch:
-        watch("training", 0, epochs)
-    if keep:
-        initial, _ = train_module(replace(recipe, epochs=0), trained_on)
-        save_checkpoint(kept_path(output, 0, epochs), initial.state_dict(), metadata)
-    module, _ = train_module(recipe, trained_on, log=seen, progress=after)
-    metadata["metrics"] = evaluate(module, held_out, budget, watch=watch)
-    write(module)
+def _followed(record: Record, trained_on: Data, held_out: Data, watch: Watch | None) -> dict[str, Any]:
+    """Train and evaluate, with a record kept; the metadata of the checkpoint."""
+    metadata, recipe = record.metadata, record.recipe
+    with same_threads(record.state.threads if record.state else torch.get_num_threads()):
+        try:
+            with record.asked:
+                module, _ = train_module(
+                    recipe,
+                    trained_on,
+                    log=record.seen,
+                    begin=record.begin,
+                    each=record.each,
+                    progress=record.after,
+                )
+            metadata["metrics"] = evaluate(module, held_out, recipe.budget, watch=watch)
+        except KeyboardInterrupt:
+            if record.trained:  # the evaluation is what is left to do
+                record.save_state()
+            raise
+        except NumericalError:
+            record.drop_state()
+            raise
+        record.write(module)
+    record.drop_state()
     if not math.isfinite(metadata["metrics"]["clean_loss"]):
         came = metadata["metrics"]["clean_loss"]
-        raise NumericalError(f"the trained model's loss is {came}; train with a smaller lr than {lr}")
+        raise NumericalError(f"the trained model's loss is {came}; train with a smaller lr than {recipe.lr}")
     return metadata
 
 
-def log_path(output: str | os.PathLike[str], log: str | os.PathLike[str] | None = None) -> Path:
-    """Where the log of a training goes: as told, or beside its checkpoint, mine.h5 of mine.pt."""
-    return Path(log) if log is not None else Path(output).with_name(f"{_split(output)[0]}.h5")
-
-
-def kept_path(output: str | os.PathLike[str], epoch: int, epochs: int) -> Path:
-    """Where an epoch of several is kept: mine-epoch05.pt of mine.pt, so that names have the epochs' order."""
-    stem, ending = _split(output)
-    return Path(output).with_name(f"{stem}-epoch{epoch:0{len(str(epochs))}}{ending}")
-
-
-def check_result_file(path: str | os.PathLike[str]) -> None:
-    """Raise before any work is done unless results can be written there, over older ones or none."""
-    check_writable(path)
-    old = Path(path)
-    if old.is_file() and old.stat().st_size and not h5py.is_hdf5(old):
-        raise InputError(f"{path} is there, and is no result file to write over; choose another name")
-
-
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise before any work is done unless a file can be made where the output is to go."""
-    try:
-        if Path(path).exists() and not Path(path).is_file():
-            raise OSError(f"{str(path) or 'an empty path'} is a folder or a device, not a file")
-        with tempfile.TemporaryFile(dir=Path(path).resolve().parent):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written: {error.strerror or error}; choose another place"
-        ) from error
+def _monitored(recipe: Recipe, trained_on: Data, held_out: Data, wanted: int | None) -> Data | None:
+    """The examples that every epoch is judged on."""
+    if wanted is None and recipe.schedule.eps.shape == "constant":
+        return None
+    if wanted is not None and wanted < 0:
+        raise InputError(f"monitor = {wanted} examples are not possible; give a number, 0 for none")
+    few = min(max(FEWEST, len(trained_on) // SHARE), MOST, len(held_out))
+    count = few if wanted is None else wanted
+    return held_out.subset(count) if count else None
 
 
 def _check_directions_are_kept(output: str | os.PathLike[str], wanted: str | None) -> None:
@@ -389,43 +368,6 @@ def _check_directions_are_kept(output: str | os.PathLike[str], wanted: str | Non
     for direction in directions.parse(wanted) if wanted else []:
         if Path(direction.kind).resolve() == Path(output).resolve():
             raise InputError(f"{output} would be both the directions and the results; give two names")
-
-
-def _split(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """A file's name and its ending: ("mine", ".pt"), and ("lenet_eps0.1", ""), where .1 is none."""
-    name = Path(path)
-    return (name.stem, name.suffix) if name.suffix[1:2].isalpha() else (name.name, "")
-
-
-def _check_log(log: Path, output: str | os.PathLike[str], kept: list[Path]) -> None:
-    """Raise where a training's log would take the place of one of its checkpoints, or of something else."""
-    if log.resolve() in {Path(path).resolve() for path in (output, *kept)}:
-        raise InputError(f"{log} would be both a checkpoint and the log; give two names")
-    check_result_file(log)
-
-
-def _check_own_log(log: Path, output: str | os.PathLike[str]) -> None:
-    """Raise where a log that nobody named would be written over what is no earlier log of this checkpoint."""
-    if log.is_file() and log.stat().st_size and results.kind_of(log) != "training":
-        told = f"results of the kind {results.kind_of(log)}" if results.kind_of(log) else "something else"
-        raise InputError(f"{log}, where the log would go, holds {told}; give --log")
-    if (other := _logged(log)) and _is_another(other, output):
-        raise InputError(f"{log}, where the log would go, is the log of the checkpoint {other}; give --log")
-
-
-def _logged(path: Path) -> str | None:
-    """The checkpoint that a training's log is of; None where there is no such log that can be read."""
-    with suppress(InputError):
-        if results.kind_of(path) == "training":
-            return results.load(path).provenance["checkpoint"].get("path")
-    return None
-
-
-def _is_another(stored: str, output: str | os.PathLike[str]) -> bool:
-    """Whether a stored path is not that of the output, which may have been named from another folder."""
-    if Path(stored).resolve() == Path(output).resolve():
-        return False
-    return Path(stored).name != Path(output).name or Path(stored).exists()
 
 
 def _announce(watch: Watch, budget: Budget, place: int, of: int) -> Watch:

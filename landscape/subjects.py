@@ -166,7 +166,7 @@ def same_data(
     numbers = losses.takes_numbers(first.loss)
     for name in [data] if data else [trained, EMBEDDED.get(trained)]:
         with suppress(DataError):
-            if name is None:
+            if name is None or not (data or _plain(name)):
                 continue
             found = source.load(name, split, data_dir=data_dir, at_most=at_most, seed=seed, numbers=numbers)
             if split != first.data.split and found.sha256 == first.data.sha256:
@@ -235,8 +235,7 @@ def _data(
             f"{file.path} does not say which data it was trained on; give --data, such as fashion-mini, "
             "FILE.npz, folder:PATH or module:function"
         )
-    if spec is None and not (trained in registry.named("dataset") or trained.endswith(".npz")):
-        # Code, the network: because the user says so, not because the file does.
+    if spec is None and not _plain(trained):
         raise DataError(f"{file.path} was trained on {trained}; to open that give --data {trained}")
 
     def load(name: str) -> Data:
@@ -261,6 +260,11 @@ def _data(
             "classes alike; --examples all takes them as they come"
         )
     return found, notes
+
+
+def _plain(name: str) -> bool:
+    """Whether data may be opened by a file's word: code and the network need its user's."""
+    return name in registry.named("dataset") or name.endswith(".npz")
 
 
 def _device(name: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -20,7 +21,9 @@ from landscape.log import Log
 from landscape.losses import cross_entropy
 from landscape.network import Network
 from landscape.objective import REFERENCE, Objective, Watch
+from landscape.schedules import CONSTANT, Schedule
 
+Precision = Literal["full", "bfloat16"]
 EVALUATION_EXAMPLES = 1000
 ATTACK = PGD(steps=10)
 LARGEST = 1e6  # learning rate: far beyond use, far below the overflow of float32
@@ -31,14 +34,18 @@ class Recipe:
     """How to train: min over θ of L_eps by mini-batches (Madry et al., 1706.06083).
 
     model: specification of a built-in model, such as "lenet:width=4"
-    budget: the budget of every mini-batch; a schedule of it is the place to add
+    budget: the target: that of every mini-batch where the schedule is constant, and none is larger
+    schedule: how budget and learning rate go over the training
     attack: inner maximiser of a mini-batch, run in evaluation mode; the update is made in training mode
+    attack_precision: of the attack's own passes through the network; the update is always in float32
     optimizer: "adam", or "sgd" with momentum 0.9
     """
 
     model: str
     budget: Budget
+    schedule: Schedule = CONSTANT
     attack: PGD = ATTACK
+    attack_precision: Precision = "full"
     epochs: int = 10
     batch_size: int = 128
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -57,6 +64,7 @@ class Recipe:
                 f"lr = {self.lr}, weight decay = {self.weight_decay}: lr is above 0, weight decay at "
                 f"least 0, both at most {LARGEST:g}"
             )
+        self.schedule.check(self.budget, self.epochs)
 
 
 @dataclass(frozen=True)
@@ -68,31 +76,170 @@ class Epoch:
     accuracy: float
 
 
+class Course:
+    """A training as far as it is: weights, optimizer, and how much of the data it saw.
+
+    It draws from torch's global generator, which `train` sets apart: initial weights, dropout.
+
+    module, optimizer: as the last mini-batch left them
+    initial: the parameters at first
+    epochs: those that are over
+    batch, loss, correct: of the running epoch: mini-batches made, and sums over their examples
+    """
+
+    def __init__(self, recipe: Recipe, data: Data, log: Log | None = None) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.data, self.log = recipe, data, log
+        self.module: nn.Module = registry.make("model", recipe.model, classes=data.classes)
+        self.optimizer = _optimizer(recipe, self.module)
+        Network(self.module).check(data.inputs(slice(0, 2), torch.zeros(1))[0], data.classes)
+        self.module.to(memory_format=torch.channels_last)
+        self.initial = [parameter.detach().clone() for parameter in self.module.parameters()]
+        self.inner = Inner(recipe, self.module)
+        self.batches = -(-len(data) // recipe.batch_size)
+        self.epochs: list[Epoch] = []
+        self.batch, self.loss, self.correct = 0, 0.0, 0
+        self._order: tuple[int, list[Tensor]] = 0, []
+
+    @property
+    def steps(self) -> int:
+        """Mini-batches made so far."""
+        return len(self.epochs) * self.batches + self.batch
+
+    @property
+    def done(self) -> bool:
+        return len(self.epochs) >= self.recipe.epochs
+
+    def rows(self, epoch: int) -> list[Tensor]:
+        """The examples of each mini-batch of an epoch, an order that depends on the seed and the epoch."""
+        if self._order[0] != epoch:
+            rng = np.random.Generator(np.random.Philox(key=[self.recipe.seed, epoch]))
+            order = torch.from_numpy(rng.permutation(len(self.data)))
+            self._order = epoch, list(order.split(self.recipe.batch_size))
+        return self._order[1]
+
+    def step(self) -> Epoch | None:
+        """Make the next mini-batch; the epoch that is over with it, where one is."""
+        recipe, number = self.recipe, len(self.epochs) + 1
+        moment = recipe.schedule.moment(recipe.epochs, number, self.batch, self.batches)
+        budget = Budget(recipe.schedule.eps.at(recipe.budget.eps, moment), recipe.budget.norm)
+        lr = recipe.schedule.lr.at(recipe.lr, moment)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        found = self.data[self.rows(number)[self.batch]]
+        x, y = found.inputs(slice(None), self.initial[0])
+        self._update(self.inner(x, y, found.index, budget, number), y, eps=float(budget.eps), lr=lr)
+        self.batch += 1
+        if self.batch < self.batches:
+            return None
+        if not all(parameter.isfinite().all() for parameter in self.module.parameters()):
+            raise NumericalError(
+                f"weights are NaN or infinite after epoch {number}; train with a smaller lr than {recipe.lr}"
+            )
+        self.epochs.append(Epoch(number, self.loss / len(self.data), self.correct / len(self.data)))
+        self.batch, self.loss, self.correct = 0, 0.0, 0
+        return self.epochs[-1]
+
+    def _update(self, x: Tensor, y: Tensor, *, eps: float, lr: float) -> None:
+        """A step of the optimizer on a perturbed mini-batch."""
+        logits = self.module.train()(x)
+        mean = cross_entropy(logits, y).mean()
+        self.optimizer.zero_grad()
+        mean.backward()
+        right = int((logits.argmax(dim=1) == y).sum())
+        parameters = list(self.module.parameters())
+        if self.log is not None:
+            moved = (p.detach() - p0 for p, p0 in zip(parameters, self.initial, strict=True))
+            self.log.add(
+                gradient_norm=_norm(p.grad for p in parameters if p.grad is not None),
+                error=(len(y) - right) / len(y),
+                loss=mean.item(),
+                distance=_norm(moved),
+                eps=eps,
+                lr=lr,
+            )
+        self.optimizer.step()
+        self.loss += mean.item() * len(y)
+        self.correct += right
+        if not math.isfinite(self.loss):
+            raise NumericalError(
+                f"the loss is {mean.item()} in epoch {len(self.epochs) + 1}; train with a smaller lr than "
+                f"{self.recipe.lr}"
+            )
+
+
+class Inner:
+    """The inner maximiser: new starts every epoch, parameters frozen, BatchNorm in evaluation mode.
+
+    In bfloat16 a copy of the network is attacked, which takes over the weights before every mini-batch;
+    inputs, their gradients and losses are float32.
+    """
+
+    def __init__(self, recipe: Recipe, module: nn.Module) -> None:
+        self.recipe, self.module = recipe, module
+        self.low: nn.Module | None = None
+        if recipe.attack_precision == "bfloat16":
+            self.low = copy.deepcopy(module).to(torch.bfloat16).requires_grad_(False).eval()
+
+    def __call__(self, x: Tensor, y: Tensor, index: Tensor, budget: Budget, epoch: int) -> Tensor:
+        """The perturbed mini-batch (B, …)."""
+        if not budget.eps:
+            return x
+        recipe = self.recipe
+        attack = replace(recipe.attack, seed=recipe.seed + 1000 * epoch)
+        if self.low is not None:
+            low = self._lowered(self.low)
+            return attack(lambda moved: cross_entropy(low(moved.bfloat16()).float(), y), x, index, budget)
+        self.module.eval().requires_grad_(False)
+        try:
+            return attack(lambda moved: cross_entropy(self.module(moved), y), x, index, budget)
+        finally:
+            self.module.requires_grad_(True)
+
+    def _lowered(self, low: nn.Module) -> nn.Module:
+        with torch.no_grad():
+            for mine, exact in zip(_tensors(low), _tensors(self.module), strict=True):
+                mine.copy_(exact)
+        return low
+
+
 def train(
     recipe: Recipe,
     data: Data,
     *,
     log: Log | None = None,
+    begin: Callable[[Course], None] | None = None,
+    each: Callable[[Course], None] | None = None,
     progress: Callable[[Epoch, nn.Module], None] | None = None,
 ) -> tuple[nn.Module, list[Epoch]]:
     """The trained module and its epochs. The same recipe, data and machine give the same weights.
 
     log: takes in every mini-batch, at no further pass and with no effect on the weights
-    progress: called after each epoch with what it saw and the module as it stands
+    begin: called once before the first mini-batch, such as to take over what an earlier run left
+    each: called after each mini-batch
+    progress: called after each epoch with what it saw and the module as it stands, before `each`
     """
-    with torch.random.fork_rng():  # initial weights and dropout draw from torch's global generator
-        torch.manual_seed(recipe.seed)
-        module = registry.make("model", recipe.model, classes=data.classes)
-        optimizer = _optimizer(recipe, module)
-        Network(module).check(data.inputs(slice(0, 2), torch.zeros(1))[0], data.classes)
-        module.to(memory_format=torch.channels_last)
-        initial = [parameter.detach().clone() for parameter in module.parameters()]
-        epochs = []
-        for number in range(1, recipe.epochs + 1):
-            epochs.append(_epoch(recipe, module, optimizer, data, number, initial, log))
-            if progress:
-                progress(epochs[-1], module)
-    return module.eval(), epochs
+    with torch.random.fork_rng():
+        course = Course(recipe, data, log)
+        if begin:
+            begin(course)
+        while not course.done:
+            epoch = course.step()
+            if epoch and progress:
+                progress(epoch, course.module)
+            if each:
+                each(course)
+    return course.module.eval(), course.epochs
+
+
+def precision(wanted: Literal["auto", "full", "bfloat16"]) -> Precision:
+    """The precision of an attack: bfloat16 where it is asked for, or by "auto" where the processor has it.
+
+    No timing decides: the same machine gives the same weights.
+    """
+    if wanted == "auto":
+        return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "full"
+    return wanted
 
 
 def evaluate(
@@ -131,49 +278,15 @@ def evaluate(
     return metrics
 
 
-def _epoch(
-    recipe: Recipe,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    data: Data,
-    number: int,
-    initial: list[Tensor],
-    log: Log | None,
-) -> Epoch:
-    order = torch.from_numpy(
-        np.random.Generator(np.random.Philox(key=[recipe.seed, number])).permutation(len(data))
-    )
-    loss = correct = 0.0
-    like = next(module.parameters()).detach()
-    for batch in order.split(recipe.batch_size):
-        rows = data[batch]
-        x, y = rows.inputs(slice(None), like)
-        if recipe.budget.eps:
-            x = _attacked(recipe, module, x, y, rows.index, number)
-        logits = module.train()(x)
-        mean = cross_entropy(logits, y).mean()
-        optimizer.zero_grad()
-        mean.backward()
-        right = (logits.argmax(dim=1) == y).sum().item()
-        if log is not None:
-            log.add(
-                gradient_norm=_norm(p.grad for p in module.parameters() if p.grad is not None),
-                error=(len(y) - right) / len(y),
-                loss=mean.item(),
-                distance=_norm(p.detach() - p0 for p, p0 in zip(module.parameters(), initial, strict=True)),
-            )
-        optimizer.step()
-        loss += mean.item() * len(y)
-        correct += right
-        if not math.isfinite(loss):
-            raise NumericalError(
-                f"the loss is {mean.item()} in epoch {number}; train with a smaller lr than {recipe.lr}"
-            )
-    if not all(parameter.isfinite().all() for parameter in module.parameters()):
-        raise NumericalError(
-            f"weights are NaN or infinite after epoch {number}; train with a smaller lr than {recipe.lr}"
-        )
-    return Epoch(number, loss / len(data), correct / len(data))
+def judge(module: nn.Module, data: Data, budget: Budget, attack: PGD) -> dict[str, float]:
+    """Loss and accuracy under a budget, with their standard errors: a point of a learning curve."""
+    point = Objective(Network(module), data, budget, attack).at()
+    return {
+        "target_loss": point.value,
+        "target_loss_stderr": point.value_stderr,
+        "target_accuracy": point.accuracy,
+        "target_accuracy_stderr": point.accuracy_stderr,
+    }
 
 
 def _norm(tensors: Iterable[Tensor]) -> float:
@@ -182,13 +295,8 @@ def _norm(tensors: Iterable[Tensor]) -> float:
     return torch.linalg.vector_norm(torch.stack(each)).item()
 
 
-def _attacked(recipe: Recipe, module: nn.Module, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> Tensor:
-    """The perturbed mini-batch; parameters frozen, BatchNorm in evaluation mode, new starts every epoch."""
-    module.eval().requires_grad_(False)
-    attack = PGD(steps=recipe.attack.steps, restarts=recipe.attack.restarts, seed=recipe.seed + 1000 * epoch)
-    moved = attack(lambda inputs: cross_entropy(module(inputs), y), x, index, recipe.budget)
-    module.requires_grad_(True)
-    return moved
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
 
 
 def _optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:

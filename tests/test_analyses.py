@@ -64,6 +64,22 @@ def test_the_study_of_cost_prints_its_tables(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+def test_the_study_of_the_cost_of_training_prints_its_table(tmp_path, monkeypatch, capsys):
+    table = tmp_path / "table.md"
+    run(
+        ROOT / "analyses/training_cost.py",
+        *("--models", "lenet:width=1", "--examples", "20", "--rounds", "1", "-o", str(table)),
+        monkeypatch=monkeypatch,
+    )
+    assert table.read_text() == capsys.readouterr().out
+    lines = table.read_text().splitlines()
+    assert len(lines) == 2 + 3
+    # 10 steps and the update; and what is compared to keep the best: the clean inputs and the last ones.
+    assert [line.split("|")[2].strip() for line in lines[2:]] == ["11, 0", "11, 2", "11, 2"]
+    assert "lenet:width=1, paper's loop | 11, 0 | 1.00 |" in lines[2]
+
+
+@pytest.mark.slow
 def test_the_study_of_the_cost_of_gradients_prints_its_tables(tmp_path, monkeypatch, capsys):
     table = tmp_path / "table.md"
     run(ROOT / "analyses/gradient_cost.py", "--examples", "20", "-o", str(table), monkeypatch=monkeypatch)

@@ -431,6 +431,12 @@ WRONG = [
     ("train mlp:inputs=64 --data good.npz -o a.pt --eps 0,0.1", 2, "names 2 budgets; a training has one"),
     ("train mlp:inputs=64 --data good.npz -o a.pt --lr 0", 2, "lr = 0.0"),
     ("train mlp:inputs=64 --data good.npz", 2, "Missing option '-o'"),
+    ("train mlp:inputs=64 --data good.npz -o a.pt --eps 0.4 --eps-max 0.6", 2, "give --schedule linear or"),
+    ("train mlp:inputs=64 --data good.npz -o a.pt --eps 8/255 --schedule linear --eps-max 16", 2, "16/255"),
+    ("train mlp:inputs=64 --data good.npz -o a.pt --schedule cosine", 2, "eps = 0 has no schedule"),
+    ("train mlp:inputs=64 --data good.npz -o a.pt --periods 50:100", 2, "such as 0:50:75:100"),
+    ("train mlp:inputs=64 --data good.npz -o a.pt --lr-schedule step", 2, "--lr-steps 100,150"),
+    ("train mlp:inputs=64 --data good.npz -o a.pt --checkpoints last", 2, "whole numbers of epochs"),
     ("train models.py:Mine --data good.npz -o a.pt", 2, "is code of your own"),
     ("train mlp --data good.npz -o a.pt", 3, "does not take inputs of shape"),
     # results
@@ -633,7 +639,7 @@ def test_an_interrupted_training_leaves_a_checkpoint_that_loads(place, tmp_path,
     found = stop_when_there(start(command, place), tmp_path / "a.h5", signal.SIGINT)
     assert (found.code, found.out) == (130, "")
     assert found.err.strip() == "landscape: interrupted; what was finished is kept"
-    assert {path.name for path in tmp_path.iterdir()} == {"a.pt", "a.h5"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.pt", "a.h5", "a.pt.state"}
     told = run(f"info {tmp_path}/a.pt --json").json
     assert told["metadata"]["training"]["epochs"] == len(told["metadata"]["history"]) >= 1
     assert run(f"sharpness {tmp_path}/a.pt --k 1 --examples 20").code == 0

@@ -10,11 +10,11 @@ import landscape
 ROOT = Path(landscape.__file__).parent
 FLOORS = {
     1: "budget data sampling fit network folded outputs normalization losses results registry "
-    "files format errors log progress _version ensemble",
+    "files format errors log progress _version ensemble same schedules",
     2: "attacks linalg models datasets",
     3: "objective hessian checkpoints squares per_example statistics task robustness",
     4: "analyzers crosscheck affine directions axes surfaces opening doubts curves connecting",
-    5: "runs subjects plot training report",
+    5: "runs subjects plot training report training_files resume record",
     6: "cli",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

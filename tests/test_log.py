@@ -40,6 +40,24 @@ def npz(data, tmp_path):
     return str(tmp_path / "brightest.npz")
 
 
+@pytest.mark.parametrize("count", [0, 7, 2000, 2001, 4000, 4500, 6001, 12_345])
+def test_a_log_that_is_taken_over_goes_on_like_the_one_that_it_was_taken_from(count):
+    def fed(log, start, stop):
+        for step in range(start, stop):
+            each = {"gradient_norm": step, "error": 0, "loss": -step, "distance": 0.1 * step}
+            log.add(**each, eps=step / 9, lr=1 / (1 + step))
+        return log
+
+    first = fed(Log(), 0, count)
+    second = Log()
+    second.restore(first.rows(), first.steps, first.apart)
+    made = MADE | {"steps_per_epoch": 10, "batch_size": 8, "epochs": 2000}
+    one, other = (fed(log, count, count + 5000).training(**made) for log in (first, second))
+    for name in ("step", "gradient_norm", "error", "loss", "distance", "each_eps", "lr"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+    assert first.rows().tolist() == second.rows().tolist()
+
+
 def recorded(count, steps_per_epoch=10, epochs=None):
     """A log of `count` steps, each of its fields a different function of the step."""
     log = Log()
@@ -276,7 +294,8 @@ def test_the_log_lies_beside_the_checkpoint_and_can_be_shown_and_drawn(npz, tmp_
 
 def test_an_interrupted_training_keeps_the_log_of_the_epochs_that_its_checkpoint_has(npz, tmp_path, capsys):
     def stop(stage, done, of):
-        if done == 2:
+        assert of == 5 * 4
+        if done == 2 * 4 + 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -317,7 +336,7 @@ def test_epochs_are_kept_as_they_were_from_the_initial_weights_on(
                 torch.manual_seed(7)
                 assert same(module, registry.make("model", MODEL))
         else:
-            run(MODEL, npz, tmp_path / "alone.pt", budget=Budget(0), epochs=epoch, seed=7)
+            run(MODEL, npz, tmp_path / "alone.pt", budget=Budget(0), epochs=epoch, seed=7, resume=False)
             assert same(module, load_model(read(tmp_path / "alone.pt")).module)
     found = landscape.load(tmp_path / "out" / log)
     assert found.results[0].steps == epochs
@@ -353,9 +372,9 @@ def test_a_training_done_again_writes_over_its_own_log_from_whatever_folder(npz,
     (tmp_path / "a").mkdir()
     monkeypatch.chdir(tmp_path / "a")
     run(MODEL, npz, "t.pt", budget=Budget(0), epochs=1)
-    run(MODEL, npz, "t.pt", budget=Budget(0), epochs=1)
+    run(MODEL, npz, "t.pt", budget=Budget(0), epochs=1, resume=False)
     monkeypatch.chdir(tmp_path)
-    run(MODEL, npz, "a/t.pt", budget=Budget(0), epochs=2)
+    run(MODEL, npz, "a/t.pt", budget=Budget(0), epochs=2, resume=False)
     assert landscape.load("a/t.h5").results[0].epochs == 2
     run(MODEL, npz, "a/t.ckpt", budget=Budget(0), epochs=1, log="a/t.h5")  # as told
 

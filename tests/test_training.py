@@ -1,4 +1,6 @@
+import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +14,13 @@ from landscape.checkpoints.read import read
 from landscape.data import Data
 from landscape.datasets.source import load
 from landscape.errors import CheckpointError, InputError, NumericalError
+from landscape.log import Log
+from landscape.network import Network
+from landscape.objective import Objective
 from landscape.runs import train as run
+from landscape.schedules import schedule
 from landscape.subjects import load_model
-from landscape.training import Recipe, evaluate, train
+from landscape.training import Course, Inner, Recipe, evaluate, train
 
 MODEL = "mlp:inputs=64,hidden=16,layers=1"
 
@@ -91,17 +97,17 @@ def test_a_seed_gives_the_same_weights_and_another_seed_others(eps, data):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_every_attacked_mini_batch_is_in_the_budget_and_worse_than_the_clean_one(norm, data, monkeypatch):
     budget, seen = Budget("0.1" if norm == "linf" else "0.5", norm), []
-    attacked = training._attacked
+    attacked = training.Inner.__call__
 
-    def watched(recipe, module, x, y, index, epoch):
-        moved = attacked(recipe, module, x, y, index, epoch)
+    def watched(inner, x, y, index, *rest):
+        moved, module = attacked(inner, x, y, index, *rest), inner.module
         assert torch.equal(x, data.x[index])
         assert [p.requires_grad for p in module.parameters()] == [True] * len(list(module.parameters()))
         with torch.no_grad():
             seen.append((moved - x, moved, F.cross_entropy(module(moved), y) - F.cross_entropy(module(x), y)))
         return moved
 
-    monkeypatch.setattr(training, "_attacked", watched)
+    monkeypatch.setattr(training.Inner, "__call__", watched)
     train(Recipe(model=MODEL, budget=budget, attack=PGD(steps=3), epochs=2, batch_size=32), data)
     assert len(seen) == 8
     for delta, moved, rise in seen:
@@ -229,3 +235,216 @@ def test_what_cannot_be_trained_is_refused_in_words(options, error, words, npz, 
     given = {"model": MODEL, "epochs": 1, **options}
     with pytest.raises(error, match=words):
         run(given.pop("model"), npz, tmp_path / "a.pt", budget=Budget(0), **given)
+
+
+@pytest.mark.parametrize("model", [MODEL, "lenet:width=1"])
+@pytest.mark.parametrize("per", ["epoch", "batch"])
+def test_a_scheduled_training_is_a_plain_loop_with_the_formulas_bit_for_bit(model, per, data):
+    if model != MODEL:
+        data = load("fashion-mini", examples=60)
+    plan = schedule("cosine", eps_max="0.15", lr="linear", warmup="1", periods="0:3:5", per=per)
+    budget, log = Budget("0.1"), Log()
+    recipe = Recipe(
+        model=model, budget=budget, schedule=plan, attack=PGD(steps=2), epochs=5, batch_size=32, seed=3
+    )
+    found, _ = train(recipe, data, log=log)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        plain = registry.make("model", model).to(memory_format=torch.channels_last)
+    step, told = torch.optim.Adam(plain.parameters()), []
+    for epoch, start, length in ((1, 0, 3), (2, 0, 3), (3, 0, 3), (4, 3, 2), (5, 3, 2)):
+        order = np.random.Generator(np.random.Philox(key=[3, epoch])).permutation(len(data))
+        batches = torch.from_numpy(order).split(32)
+        for batch, rows in enumerate(batches):
+            d = epoch - 1 - start + (batch / len(batches) if per == "batch" else 0)
+            ahead = d + (1 / len(batches) if per == "batch" else 1)
+            lr = 1e-3 * (ahead if d < 1 else 1 - (d - 1) / (length - 1))
+            eps = min(0.1, 0.075 * (1 - math.cos(math.pi * d / length)))
+            # To the last bit as the schedule has them: those are compared below.
+            moment = plan.moment(5, epoch, batch, len(batches))
+            exact = plan.eps.at(budget.eps, moment), plan.lr.at(1e-3, moment)
+            told.append((eps, lr))
+            assert exact == pytest.approx((eps, lr), rel=1e-9, abs=1e-12)
+            step.param_groups[0]["lr"] = exact[1]
+            x, y = data[rows].inputs(slice(None), torch.zeros(1))
+            attack = PGD(steps=2, seed=3 + 1000 * epoch)
+            if exact[0]:
+                x = attack(
+                    lambda x, y=y: F.cross_entropy(plain(x), y, reduction="none"),
+                    *(x, data.index[rows], Budget(exact[0])),
+                )
+            loss = F.cross_entropy(plain(x), y)
+            step.zero_grad()
+            loss.backward()
+            step.step()
+    assert same(found, plain)
+    result = log.training(
+        eps=0.1, budget="0.1", norm="linf", attack="", steps_per_epoch=4, batch_size=32, epochs=5
+    )
+    assert np.allclose(np.stack([result.each_eps, result.lr], axis=1), told, rtol=1e-9, atol=1e-12)
+    assert "the budget is scheduled, from 0 to" in result.remarks()[0]
+
+
+def test_a_scheduled_mini_batch_is_within_its_own_budget(data, monkeypatch):
+    attacked, seen = training.Inner.__call__, []
+
+    def watched(inner, x, y, index, budget, epoch):
+        moved = attacked(inner, x, y, index, budget, epoch)
+        seen.append(((moved - x).abs().max().item(), float(budget.eps)))
+        return moved
+
+    monkeypatch.setattr(training.Inner, "__call__", watched)
+    plan = schedule("linear", per="batch")
+    train(Recipe(model=MODEL, budget=Budget("0.1"), schedule=plan, epochs=2, batch_size=10), data)
+    assert seen[0] == (0, 0)
+    assert [eps for _, eps in seen] == pytest.approx([min(0.1, 0.01 * batch) for batch in range(20)])
+    assert all(0.9 * eps <= moved <= eps * (1 + 1e-6) for moved, eps in seen)
+
+
+def test_models_at_the_ends_of_periods_and_of_named_epochs_are_kept(npz, tmp_path, quick):
+    plan = schedule("cosine", periods="0:2:4:5")
+    told = run(
+        MODEL, npz, tmp_path / "a.pt", budget=Budget("8/255"), schedule=plan, steps=2, checkpoints=[1, 2]
+    )
+    assert told["training"] | {"seed": 0} == {
+        "attack": "pgd:steps=2",
+        "schedule": "cosine",
+        "eps_min": "0",
+        "eps_max": "16/255",
+        "periods": "0:2:4:5",
+        "epochs": 5,
+        "optimizer": "adam",
+        "lr": 1e-3,
+        "weight_decay": 0.0,
+        "batch_size": 128,
+        "seed": 0,
+    }
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names == {
+        *("a.pt", "a.h5", "brightest.npz", "a-epoch1.pt", "a-epoch2.pt"),
+        *(f"a-period{n}.pt" for n in (1, 2, 3)),
+    }
+    final = load_model(read(tmp_path / "a.pt")).module
+    for number, (start, stop) in enumerate(((0, 2), (2, 4), (4, 5)), 1):
+        file = read(tmp_path / f"a-period{number}.pt")
+        assert file.metadata["period"] == {"number": number, "of": 3, "epochs": [start, stop]}
+        assert file.metadata["training"] == told["training"] | {"epochs": stop}
+        assert file.metadata["budget"] == {"eps": "8/255", "norm": "linf"}
+        assert len(file.metadata["history"]) == stop
+        assert same(load_model(file).module, final) == (number == 3)
+    two = load_model(read(tmp_path / "a-epoch2.pt")).module
+    assert same(two, load_model(read(tmp_path / "a-period1.pt")).module)
+
+
+@pytest.mark.parametrize("plan", [schedule("cosine"), schedule()])
+def test_every_epoch_is_judged_at_the_target_whatever_the_schedule_has_come_to(plan, npz, tmp_path, quick):
+    budget = Budget("0.1")
+    told = run(
+        *(MODEL, npz, tmp_path / "a.pt"), budget=budget, schedule=plan, epochs=3, steps=2, keep=1, monitor=30
+    )
+    few = load(npz, "test").subset(30)
+    for entry in told["history"]:
+        module = load_model(read(tmp_path / f"a-epoch{entry['epoch']}.pt")).module
+        point = Objective(Network(module), few, budget, PGD(steps=2)).at()
+        assert (entry["target_loss"], entry["target_accuracy"]) == (point.value, point.accuracy)
+        assert entry["target_loss_stderr"] == point.value_stderr > 0
+        assert entry["target_accuracy_stderr"] == point.accuracy_stderr
+    if plan.eps.shape == "cosine":
+        assert [entry["eps"] for entry in told["history"]] == pytest.approx([0, 0.05, 0.1])
+        assert [entry["lr"] for entry in told["history"]] == [1e-3] * 3
+    assert told["metrics"]["eps"] == "0.1"
+
+
+@pytest.mark.parametrize(
+    ("plan", "monitor", "judged"),
+    [
+        (schedule(), None, False),
+        (schedule("linear"), None, True),
+        (schedule("linear"), 0, False),
+        (schedule(lr="cosine"), None, False),
+        (schedule(), 10, True),
+    ],
+)
+def test_epochs_are_judged_where_the_budget_is_scheduled_or_it_is_asked_for(
+    plan, monitor, judged, npz, tmp_path, quick
+):
+    told = run(
+        *(MODEL, npz, tmp_path / "a.pt"),
+        **{"budget": Budget("0.1"), "schedule": plan, "epochs": 1, "steps": 1, "monitor": monitor},
+    )
+    assert ("target_loss" in told["history"][0]) == judged
+    assert ("lr" in told["history"][0]) == (plan != schedule())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_attack_in_bfloat16_finds_what_one_in_full_precision_finds(norm):
+    budget = Budget("0.1" if norm == "linf" else 1, norm)
+    data = load("fashion-mini", examples=250)
+    recipe = Recipe(model="lenet:width=2", budget=budget, attack=PGD(steps=3), epochs=12, batch_size=32)
+    with torch.random.fork_rng():
+        course = Course(recipe, data)
+        while not course.done:
+            course.step()
+    x, y = data.inputs(slice(None), torch.zeros(1))
+    rises = {}
+    with torch.no_grad():
+        clean = F.cross_entropy(course.module.eval()(x), y)
+    for precision in ("full", "bfloat16"):
+        wanted = replace(recipe, attack=PGD(steps=10), attack_precision=precision)
+        inner = Inner(wanted, course.module)
+        moved = inner(x, y, data.index, budget, 1)
+        assert torch.equal(moved, inner(x, y, data.index, budget, 1))
+        assert moved.dtype == torch.float32
+        assert budget.size(moved - x).max() <= float(budget.eps) * (1 + 1e-6)
+        with torch.no_grad():
+            rises[precision] = (F.cross_entropy(course.module(moved), y) - clean).item()
+    assert rises["full"] > 0.1
+    assert rises["bfloat16"] == pytest.approx(rises["full"], rel=0.02)
+
+
+def test_bfloat16_is_of_the_attack_alone_and_follows_the_weights(npz, tmp_path, quick):
+    with pytest.MonkeyPatch.context() as patch:
+        seen, call = [], training.Inner.__call__
+
+        def watched(inner, *given):
+            found = call(inner, *given)
+            assert all(p.dtype == torch.float32 and p.requires_grad for p in inner.module.parameters())
+            pairs = zip(inner.low.parameters(), inner.module.parameters(), strict=True)
+            assert all(torch.equal(low, exact.bfloat16()) for low, exact in pairs)
+            seen.append(next(inner.low.parameters()).clone())
+            return found
+
+        patch.setattr(training.Inner, "__call__", watched)
+        told = run(
+            *(MODEL, npz, tmp_path / "a.pt"),
+            **{"budget": Budget("0.1"), "epochs": 3, "steps": 2, "attack_precision": "bfloat16"},
+        )
+    assert not torch.equal(seen[0], seen[-1])
+    assert told["training"]["attack_precision"] == "bfloat16"
+    assert all(tensor.dtype == torch.float32 for tensor in read(tmp_path / "a.pt").state.values())
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_auto_is_bfloat16_where_the_processor_has_it(has, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has, raising=False)
+    assert training.precision("auto") == ("bfloat16" if has else "full")
+    assert training.precision("full") == "full"
+    assert training.precision("bfloat16") == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"schedule": schedule("cosine")}, "eps = 0 has no schedule"),
+        ({"schedule": schedule(periods="0:3"), "epochs": 2}, "end after 3 epochs, the training after 2"),
+        ({"schedule": schedule(warmup="1")}, "would fill a period of 1"),
+        ({"checkpoints": [2]}, "there is no epoch 2; give epochs from 0 to 1"),
+        ({"monitor": -1}, "monitor = -1 examples"),
+        ({"monitor": 51}, "51 examples were asked for"),
+    ],
+)
+def test_a_schedule_that_does_not_fit_is_refused_before_anything_is_written(options, words, npz, tmp_path):
+    with pytest.raises(InputError, match=words):
+        run(MODEL, npz, tmp_path / "a.pt", budget=Budget(0), **{"epochs": 1, **options})
+    assert {path.name for path in tmp_path.iterdir()} == {"brightest.npz"}

@@ -176,8 +176,8 @@ def finished(point: Point, task: Task, resume: bool) -> list[Surface] | None:
     InputError where something else was asked for.
     """
     from landscape.results import kind_of, load
+    from landscape.same import check_same
     from landscape.surfaces.identity import architecture
-    from landscape.surfaces.journal import check_same
 
     told = task.run.provenance
     told["asked"] = {**_asked(task), "architecture": architecture(point)}

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import InputError, LandscapeError
+from landscape.same import check_same
 
 SYNC = 1.0
 """Seconds after which lines are forced onto the disk, against a loss of power; a kill takes none."""
@@ -144,18 +145,3 @@ def _parsed(line: bytes) -> Any:
     """What a line holds; None where a kill tore it, or bytes are damaged."""
     checksum, _, text = line.partition(b" ")
     return json.loads(text) if checksum == b"%08x" % zlib.crc32(text) else None
-
-
-def check_same(known: dict[str, Any], settings: dict[str, Any], path: str) -> None:
-    """Raise where a scan was begun under other settings, saying which."""
-    for name in [*settings, *(name for name in known if name not in settings)]:
-        if known.get(name) != settings.get(name):
-            raise InputError(
-                f"{path} was begun with {name} = {_short(known.get(name))}, now it is "
-                f"{_short(settings.get(name))}; give --fresh to begin anew, or another -o"
-            )
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) < 60 else f"{text[:57]}..."
