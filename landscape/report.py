@@ -21,16 +21,15 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
         print(json.dumps({**found.plain(), "output": output}))
         return
     told = found.provenance
-    checkpoint, data = told["checkpoint"], told["data"]
-    for each in told.get("checkpoints", [checkpoint]):
+    checkpoint, data = told.get("checkpoint"), told["data"]
+    for each in told.get("checkpoints", [checkpoint] if checkpoint else []):
         print(f"checkpoint  {each['path']}  ({each['format']}, sha256 {each['sha256'][:12]})")
-    print(f"model       {checkpoint['model']}, {checkpoint['parameters']:,} parameters")
+    if checkpoint:
+        print(f"model       {checkpoint['model']}, {checkpoint['parameters']:,} parameters")
+    else:
+        print(f"model       {told['model']}")
     print(f"data        {data['name']}, {data['split']}, {_examples(data)}")
-    norm = found.results[0].norm if found.results else ""
-    loss = f"{told['loss']}, " if told.get("loss", "cross_entropy") != "cross_entropy" else ""
-    print(
-        f"setting     {norm}, {loss}{told['attack']}, {told['dtype']}, seed {told['seed']}, {told['device']}"
-    )
+    print(f"setting     {told['setting'] if 'setting' in told else _setting(found)}")
     for note in told["notes"]:
         print(f"note        {note}")
     if told.get("directions"):
@@ -59,6 +58,13 @@ def print_run(found: Run, as_json: bool, output: str | None) -> None:
         print(f"INCOMPLETE: the run ended {many} {done} of its {len(told['budgets'])} budgets")
     if output:
         print(f"in {output}")
+
+
+def _setting(found: Run) -> str:
+    """How a checkpoint was measured."""
+    told, norm = found.provenance, found.results[0].norm if found.results else ""
+    loss = f"{told['loss']}, " if told.get("loss", "cross_entropy") != "cross_entropy" else ""
+    return f"{norm}, {loss}{told['attack']}, {told['dtype']}, seed {told['seed']}, {told['device']}"
 
 
 def _examples(data: dict[str, Any]) -> str:

@@ -12,9 +12,9 @@ FLOORS = {
     1: "budget data sampling fit network normalization losses results registry files format errors log "
     "progress _version",
     2: "attacks linalg models datasets",
-    3: "objective hessian checkpoints squares per_example statistics task",
+    3: "objective hessian checkpoints squares per_example statistics task theory",
     4: "analyzers crosscheck affine directions axes surfaces opening",
-    5: "runs subjects plot training report",
+    5: "runs subjects plot training report laboratory",
     6: "cli",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -11,7 +11,7 @@ import matplotlib
 from landscape.errors import InputError, LandscapeError
 from landscape.files import atomic
 from landscape.plot.gradient import gradient_noise, gradient_norms
-from landscape.plot.grid import each_direction, each_run
+from landscape.plot.grid import each_direction, each_result, each_run, run_name
 from landscape.plot.line import line as line
 from landscape.plot.line import sections as sections
 from landscape.plot.perturbation import perturbation
@@ -20,6 +20,7 @@ from landscape.plot.sharpness import sharpness
 from landscape.plot.style import HEIGHT, LINE, LOW, STYLE, WIDTHS, printable
 from landscape.plot.surface import surface as surface
 from landscape.plot.surfaces import surfaces
+from landscape.plot.theory import excess, plane, shares, weight_norm
 from landscape.plot.training import training
 from landscape.plot.trajectory import trajectory_distance, trajectory_gradient, trajectory_loss
 from landscape.results import Run
@@ -35,10 +36,13 @@ PANELS = {
     "scatter": each_direction(scatter),
     "perturbation": each_direction(perturbation),
     "trajectory": each_run(trajectory_loss, trajectory_gradient, trajectory_distance),
+    "minimum": each_run(weight_norm, excess),
+    "sets": each_run(shares),
+    "plane": each_result(plane),
 }
 FIGURES = {"training": training}
 SURFACES = ("surface", "line")
-OWN_SCALES = {"gradient", "trajectory"}  # each column of panels has its own scale
+OWN_SCALES = {"gradient", "trajectory", "minimum"}  # each column of panels has its own scale
 ONE_LEGEND = {"gradient", "trajectory", "perturbation"}  # for a column, where it tells no numbers
 
 
@@ -110,7 +114,7 @@ def _with_what_is_missing(canvas: Figure, runs: list[Run]) -> Figure:
     """The figure; below one of runs that ended before they were done it says so."""
     ended = [run for run in runs if not run.complete]
     if ended:
-        names = [printable(Path(run.provenance["checkpoint"]["path"]).stem) for run in ended if len(runs) > 1]
+        names = [printable(run_name(run)) for run in ended if len(runs) > 1]
         which = f" ({', '.join(names)})" if names else ""
         width, height = canvas.get_size_inches()
         with matplotlib.rc_context(STYLE):
