@@ -2,9 +2,8 @@
 
 Answers to Section 3.1 of the paper: robust models become fewer with eps (Proposition 1), and from eps_bar
 on nothing beats W = 0 (Theorem 1). Ten classes, the two classes that decide eps_bar, random models, and a toy
-set of two pixels on which all models can be drawn. Carries on where it stopped; about a quarter of an hour on
-one core.
-figures/linear_theory.py draws it.
+set of two pixels on which all models can be drawn. Carries on where it stopped; a quarter of an hour on one
+core. figures/linear_theory.py draws it.
 
     python analyses/linear_theory.py [--data fashion-mnist] [--examples 1000] [--models 100] [--results DIR]
 """
@@ -38,16 +37,30 @@ def toy() -> Data:
 
 
 def part(path: Path, question: str, data: str | Data, quiet: bool, **options: Any) -> Run:
-    """The run of a question: what its file holds, and what was missing."""
+    """The run of a question: what its file holds of it, and what was missing."""
     before = load(path) if path.exists() else None
-    run = Run(question, {}, list(before.results) if before else [])
-    if not (before and before.complete):
+    asked = {"data": data if isinstance(data, str) else data.name, **options}
+    kept = before and _is_of(before, asked) and (before.complete or "eps" in options)
+    there = before.results if before and kept else []
+    run = Run(question, {}, list(there))
+    wanted = set(options["eps"].split(",")) if "eps" in options else {""}
+    if not wanted <= {result.budget for result in there}:
         with progress(quiet) as watch:
             ask(question, data, output=path, told=run, watch=watch, **options)
     found = load(path)
     print(f"\n{path.name}")
     print_run(found, False, None)
     return found
+
+
+def _is_of(run: Run, asked: dict[str, Any]) -> bool:
+    """Whether results are of this data and these settings; of which budgets is told by themselves."""
+    of, settings = run.provenance["data"], run.provenance["options"]
+    same = of["name"] == asked["data"] and of["classes"] == asked.get("classes", "all")
+    if isinstance(asked.get("examples"), int):
+        same &= of["examples"] == asked["examples"]
+    named = {k: v for k, v in asked.items() if k not in ("data", "classes", "examples", "eps")}
+    return same and named == {k: v for k, v in settings.items() if k != "eps"}
 
 
 if __name__ == "__main__":

@@ -21,16 +21,28 @@ def draw() -> Figure:
         above, below = canvas.subfigures(2, 1, height_ratios=(1.12, 1))
         first, second, third = above.subplots(1, 3)
         for name, shade, label in (("", 0.05, "ten classes"), ("_two", 0.6, "two classes")):
-            weight_norm(runs[name], first, label=label, shade=shade)
+            weight_norm(runs[name], first, beside=[runs[""], runs["_two"]], label=label, shade=shade)
             excess(runs[name], second, label=label, shade=shade)
         shares(runs["_sets"], third)
         found = runs["_toy"].results
         places = below.subplots(1, len(found), sharex=True, sharey=True)
-        for axes, result in zip(places, found, strict=True):
+        for letter, axes in zip("abc", (first, second, third), strict=True):
+            axes.get_legend().set_title(f"({letter})")
+        for letter, axes, result in zip("defg", places, found, strict=True):
             plane(result, axes, beside=[runs["_toy"]])
             axes.label_outer()
-        for letter, axes in zip("abcdefg", (first, second, third, *places), strict=True):
-            axes.text(0.02, 0.98, f"({letter})", transform=axes.transAxes, va="top")
+            eps = axes.get_legend().get_title().get_text()
+            axes.set_title(f"({letter})  {eps}", loc="left", fontsize=STYLE["font.size"])
+            axes.get_legend().remove()
+        places[0].legend(
+            loc="upper left",
+            ncols=2,
+            handlelength=1.0,
+            labelspacing=0.2,
+            columnspacing=0.8,
+            borderaxespad=0.0,
+            frameon=False,
+        )
     return canvas
 
 

@@ -66,11 +66,14 @@ def each_direction(drawer: Callable[..., None]) -> Callable[[list[Run]], list[li
 
 
 def each_result(drawer: Callable[..., None]) -> Callable[[list[Run]], list[list[Panel]]]:
-    """A row for each run with a panel for each result."""
+    """A row for each run with a panel for each budget."""
 
     def panels(runs: list[Run]) -> list[list[Panel]]:
         rows = [
-            [Panel("", functools.partial(drawer, result, beside=runs)) for result in run.results]
+            [
+                Panel(f"eps {result.budget}", functools.partial(drawer, result, beside=runs))
+                for result in run.results
+            ]
             for run in runs
         ]
         return wrapped(rows)

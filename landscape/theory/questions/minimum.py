@@ -100,8 +100,9 @@ class Minimum:
         )
         if not self.loss_exact:
             told.append(
-                f"the loss of {self.classes} classes is that of the worst corners that a search found; the "
-                f"gap is by branch and bound on {self.certified} examples"
+                f"the loss of {self.classes} classes is that of the worst corners that a search found, and "
+                f"the bounds of ‖W*‖ take it that it missed none; the gap is by branch and bound on "
+                f"{self.certified} examples"
             )
         if self.eps < self.eps_bar - self.eps_bar_error and not self.weight_norm:
             told.append("NOT FOUND: eps is below eps_bar, so that W = 0 is not the minimiser")
