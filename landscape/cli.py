@@ -35,6 +35,8 @@ KINDS = {
     "analyzers": "analyzer",
     "theory": "theory",
 }
+VERBS = ("analyzers", "theory")
+"""Kinds that are commands, whose options are flags."""
 # Flags that have another name when they are off.
 OFF = {"resume": "fresh"}
 
@@ -565,7 +567,7 @@ def plot(files: tuple[str, ...], output: str, style: str | None, error: bool, ca
 @landscape.command(name="list")
 @click.argument("kind", type=click.Choice(KINDS), metavar="KIND")
 def list_(kind: str) -> None:
-    """Print the models, datasets, losses, attacks or analyzers there are.
+    """Print the models, datasets, losses, attacks, analyzers or questions of the theory there are.
 
     They are listed with their options and the defaults of these, as a specification has them: lenet:width=4.
     """
@@ -573,7 +575,8 @@ def list_(kind: str) -> None:
     for name, thing in registry.named(one).items():
         given = registry.options(one, name)
         spec = ",".join(f"{key}={value}" for key, value in given.items())
-        print(f"{name}{':' if spec and kind != 'analyzers' else ''}{spec if kind != 'analyzers' else ''}")
+        told = f":{spec}" if spec and kind not in VERBS else ""
+        print(f"{name}{told}")
         print(f"    {(inspect.getdoc(thing) or '').splitlines()[0]}")
 
 
