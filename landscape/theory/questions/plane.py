@@ -35,8 +35,8 @@ class Plane:
     """
 
     LEGEND: ClassVar[str] = (
-        "angle: share of the directions of w in V_eps of all examples, and in T_eps of the data set, exact "
-        "to the grid; w*: the minimiser with a small ridge"
+        "angle: share of the directions of w in V_eps of all examples, and in T_eps of the data set, ± "
+        "the step of their grid; w*: the minimiser with a small ridge"
     )
 
     eps: float
@@ -58,8 +58,8 @@ class Plane:
         """What a table of results shows of it, by the name of the row."""
         return {
             "eps_bar": f"{self.eps_bar:.5f}",
-            "angle of V": percent(float(self.version.mean()), 0.0),
-            "angle of T": percent(float(self.trapped.mean()), 0.0),
+            "angle of V": _angle(self.version),
+            "angle of T": _angle(self.trapped),
             "w*": f"({self.best[0]:.4g}, {self.best[1]:.4g})",
             "loss at w*": f"{self.best_loss:.5f}",
         }
@@ -67,6 +67,12 @@ class Plane:
     def remarks(self) -> list[str]:
         """What a reader of the table must know besides, a sentence each."""
         return [f"log 2 = 0.69315 is the loss of w = 0; the minimiser has a ridge of {self.ridge:g}"]
+
+
+def _angle(inside: np.ndarray) -> str:
+    """A share of all directions; what is all or nothing on a grid of them is told as such."""
+    share = float(inside.mean())
+    return percent(share, 1 / len(inside) if 0 < share < 1 else 0.0)
 
 
 @register("theory")
