@@ -27,14 +27,17 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 # Arguments of analyzers that the common options provide.
-COMMON = {"seed", "task"}
+COMMON = {"seed", "task", "watch"}
 KINDS = {
     "models": "model",
     "datasets": "dataset",
     "losses": "loss",
     "attacks": "attack",
     "analyzers": "analyzer",
+    "theory": "theory",
 }
+VERBS = ("analyzers", "theory")
+"""Kinds that are commands, whose options are flags."""
 # Flags that have another name when they are off.
 OFF = {"resume": "fresh"}
 
@@ -354,6 +357,92 @@ def _option(parameter: inspect.Parameter, told: dict[str, str], names: dict[str,
     )
 
 
+class Questions(click.Group):
+    """A verb for each question that the theory of linear models can be asked."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(registry.named("theory"))
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        questions = registry.named("theory")
+        return _question_command(name, questions[name]) if name in questions else None
+
+
+@landscape.group(cls=Questions, context_settings=CONTEXT)
+def theory() -> None:
+    """Linear models of a data set, where the paper's theory can be computed: eps_bar, V, T, W*.
+
+    \b
+    landscape theory eps-bar --data fashion-mnist
+    landscape theory minimum --data fashion-mnist --classes 1,7 --eps 0,0.2,0.4,0.42
+    landscape theory sets --data fashion-mini --figure sets.pdf
+    """
+
+
+def _question_command(name: str, function: Callable) -> click.Command:
+    """A verb of `theory` whose flags are the question's keyword arguments."""
+    text = inspect.getdoc(function) or ""
+    told = dict(re.findall(r"^(\w+): (.+)$", text, flags=re.MULTILINE))
+    own = [
+        _option(parameter, told, function.__globals__)
+        for key, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and key not in COMMON
+    ]
+    data = [
+        click.option(
+            "--data", required=True, metavar="SPEC", help="a data set's name, FILE.npz (x, y), or a callable"
+        ),
+        click.option("--classes", metavar="LIST", help="of the data, these alone: 1,7  [default: all]"),
+        click.option("--data-dir", metavar="DIR", help="where to look for data sets first"),
+        click.option(
+            "--split",
+            type=click.Choice(["train", "test"]),
+            default="train",
+            show_default=True,
+            help="of the data",
+        ),
+        click.option(
+            "--examples",
+            type=Examples(),
+            metavar="N|all",
+            help="size of a class-balanced subset  [default: all for eps-bar, else up to 1000]",
+        ),
+        click.option(
+            "--seed", type=SEED, metavar="N", default=0, show_default=True, help="of subset and starts"
+        ),
+    ]
+
+    @options(own, data, OUTPUT_OPTIONS)
+    def command(as_json: bool, quiet: bool, figure: str | None, **given: Any) -> None:
+        if figure:
+            from landscape import plot as drawing
+
+            if name not in drawing.PANELS:
+                raise InputError(f"{name} has no figure; leave --figure away")
+            drawing.check_format(figure)
+        from landscape import laboratory, runs
+        from landscape.progress import progress
+        from landscape.report import print_run
+        from landscape.results import Run
+
+        found = Run(name, {})
+        if figure:
+            runs.check_writable(figure)
+        try:
+            with progress(quiet) as watch, redirect_stdout(sys.stderr):
+                laboratory.ask(name, watch=watch, told=found, **given)
+        finally:
+            if found.results:
+                print_run(found, as_json, given["output"])
+        if figure:
+            _write_figure([found], figure)
+            if not as_json:
+                print(f"wrote {figure}")
+
+    prose = re.split(r"\n\s*\n(?=\w+: )", text)[0]
+    return click.command(name, help=prose, context_settings=CONTEXT)(command)
+
+
 @landscape.command()
 @click.argument("model")
 @click.option(
@@ -549,7 +638,7 @@ def plot(files: tuple[str, ...], output: str, style: str | None, error: bool, ca
 @landscape.command(name="list")
 @click.argument("kind", type=click.Choice(KINDS), metavar="KIND")
 def list_(kind: str) -> None:
-    """Print the models, datasets, losses, attacks or analyzers there are.
+    """Print the models, datasets, losses, attacks, analyzers or questions of the theory there are.
 
     They are listed with their options and the defaults of these, as a specification has them: lenet:width=4.
     """
@@ -557,7 +646,8 @@ def list_(kind: str) -> None:
     for name, thing in registry.named(one).items():
         given = registry.options(one, name)
         spec = ",".join(f"{key}={value}" for key, value in given.items())
-        print(f"{name}{':' if spec and kind != 'analyzers' else ''}{spec if kind != 'analyzers' else ''}")
+        told = f":{spec}" if spec and kind not in VERBS else ""
+        print(f"{name}{told}")
         print(f"    {(inspect.getdoc(thing) or '').splitlines()[0]}")
 
 

@@ -1,8 +1,8 @@
 """Names that a user may type, and the things that they name.
 
-A model, data set, loss, attack or analyzer is one file in the package of its kind; `@register("attack")`
-makes its name known. A specification is a name with options, `pgd:steps=20,restarts=2`, or where the kind
-allows it a callable of the user's own, `package.module:callable` or `file.py:callable`.
+A model, data set, loss, attack, analyzer or question of the theory is one file in the package of its kind;
+`@register("attack")` makes its name known. A specification is a name with options, `pgd:steps=20,restarts=2`,
+or where the kind allows it a callable of the user's own, `package.module:callable` or `file.py:callable`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ PACKAGES = {
     "loss": "losses",
     "attack": "attacks",
     "analyzer": "analyzers",
+    "theory": "theory.questions",
 }
 OWN = ("model", "loss")
 """Kinds of which a callable of the user's own may take the place."""

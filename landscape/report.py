@@ -33,14 +33,15 @@ def print_run(found: Run, as_json: bool, output: str | None, layout: str | None 
     if layout in LAYOUTS:
         _print_for_paper(found, layout, output)
         return
-    checkpoint, data = told["checkpoint"], told["data"]
-    for each in told.get("checkpoints", [checkpoint]):
+    checkpoint, data = told.get("checkpoint"), told["data"]
+    for each in told.get("checkpoints", [checkpoint] if checkpoint else []):
         say(f"checkpoint  {each['path']}  ({each['format']}, sha256 {each['sha256'][:12]})")
-    say(f"model       {checkpoint['model']}, {checkpoint['parameters']:,} parameters")
+    if checkpoint:
+        say(f"model       {checkpoint['model']}, {checkpoint['parameters']:,} parameters")
+    else:
+        say(f"model       {told['model']}")
     say(f"data        {data['name']}, {data['split']}, {_examples(data)}")
-    norm = found.results[0].norm if found.results else ""
-    loss = f"{told['loss']}, " if told.get("loss", "cross_entropy") != "cross_entropy" else ""
-    say(f"setting     {norm}, {loss}{told['attack']}, {told['dtype']}, seed {told['seed']}, {told['device']}")
+    say(f"setting     {told['setting'] if 'setting' in told else _setting(found)}")
     for note in told["notes"]:
         say(f"note        {note}")
     if told.get("directions"):
@@ -104,6 +105,13 @@ def _print_for_paper(found: Run, layout: str, output: str | None) -> None:
         say(comment.format(line) if layout == "latex" else line)
         if layout != "latex":
             print()
+
+
+def _setting(found: Run) -> str:
+    """How a checkpoint was measured."""
+    told, norm = found.provenance, found.results[0].norm if found.results else ""
+    loss = f"{told['loss']}, " if told.get("loss", "cross_entropy") != "cross_entropy" else ""
+    return f"{norm}, {loss}{told['attack']}, {told['dtype']}, seed {told['seed']}, {told['device']}"
 
 
 def _examples(data: dict[str, Any]) -> str:

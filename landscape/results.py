@@ -82,7 +82,7 @@ FIELDS: dict[str, Any] = {
 class Run:
     """The results of one analyzer for one checkpoint, one for each budget, and how they came about.
 
-    kind: the analyzer's name, or "training"
+    kind: the analyzer's name, or "training"; or of linear models the question's, see `theory`
     results: its Results, in the order of the budgets
     provenance: everything needed to make them again, as plain values
     complete: whether every budget asked for is in it
@@ -229,8 +229,9 @@ def load(path: str | os.PathLike[str]) -> Run:
                 known = [f.name for f in dataclasses.fields(result_class) if f.name in group]
                 stored = {name: reader.read_dataset(reader.member(group, name)) for name in known}
                 run.results.append(result_class(**{name: reader.parsed(v) for name, v in stored.items()}))
-            if not all(isinstance(run.provenance.get(part), dict) for part in ("checkpoint", "data")):
-                raise InputError(f"{path} does not say which checkpoint and data it is of; make it again")
+            needed = ("data",) if of_theory(kind) else ("checkpoint", "data")
+            if not all(isinstance(run.provenance.get(part), dict) for part in needed):
+                raise InputError(f"{path} does not say which {' and '.join(needed)} it is of; make it again")
             _check(run, path)
     except InputError:
         raise
@@ -290,11 +291,16 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
     return None
 
 
+def of_theory(kind: str) -> bool:
+    """Whether results of this kind are of linear models in theory: of data, and of no checkpoint."""
+    return kind in registry.named("theory")
+
+
 def result_of(kind: str) -> type:
-    """The dataclass of a training, or of an analyzer's results: what its function is annotated to return."""
+    """The dataclass of a training, or of a measurement: what its function is annotated to return."""
     if kind == "training":
         return Training
-    function = registry.find("analyzer", kind)
+    function = registry.find("theory" if of_theory(kind) else "analyzer", kind)
     returns = function.__annotations__["return"]
     if isinstance(returns, str):
         returns = returns.removeprefix("Iterator[").removeprefix("list[").rstrip("]")

@@ -92,7 +92,7 @@ def test_the_study_of_the_cost_of_gradients_prints_its_tables(tmp_path, monkeypa
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_has_the_name_of_its_study_and_imports_no_torch(name):
     source = (ROOT / f"figures/{name}.py").read_text()
-    assert name.partition("_")[0] in STUDIES  # a study may have several figures
+    assert any(name == study or name.startswith(f"{study}_") for study in STUDIES)  # one may have several
     assert "torch" not in source
     for ending in ("pdf", "png"):
         assert (ROOT / f"figures/{name}.{ending}").stat().st_size > 1000
@@ -152,3 +152,69 @@ def test_the_study_of_warm_starts_prints_its_tables(tmp_path, monkeypatch):
     run(ROOT / "analyses/warm_start.py", *arguments, monkeypatch=monkeypatch)
     rows = [line for line in (tmp_path / "t.md").read_text().splitlines() if line.startswith("| lenet")]
     assert len(rows) == 2
+
+
+@pytest.mark.slow
+def test_the_study_of_linear_models_carries_on_where_it_stopped(tmp_path, monkeypatch):
+    told = {
+        "data": "fashion-mini",
+        "examples": "40",
+        "models": "3",
+        "eps": "0.2,0.5",
+        "results": str(tmp_path),
+    }
+    arguments = ["--quiet", *(word for key, value in told.items() for word in (f"--{key}", value))]
+    run(ROOT / "analyses/linear_theory.py", *arguments, monkeypatch=monkeypatch)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert [path.stem for path in sorted(written)] == [
+        "linear_theory",
+        "linear_theory_eps_bar",
+        "linear_theory_sets",
+        "linear_theory_toy",
+        "linear_theory_two",
+    ]
+    assert all(load(path).complete for path in written)
+    (tmp_path / "linear_theory_sets.h5").unlink()
+    before = load(tmp_path / "linear_theory_two.h5").results
+    arguments[arguments.index("0.2,0.5")] = "0,0.2,0.5"
+    run(ROOT / "analyses/linear_theory.py", *arguments, monkeypatch=monkeypatch)
+    kept = {path.stem for path, when in written.items() if path.stat().st_mtime_ns == when}
+    assert kept == {"linear_theory_eps_bar", "linear_theory_toy"}
+    after = load(tmp_path / "linear_theory_two.h5").results
+    assert [r.budget for r in after] == ["0", "0.2", "0.5"]
+    assert [r.seconds for r in after[1:]] == [r.seconds for r in before]
+
+
+def test_the_study_of_linear_models_shows_both_sides_of_eps_bar():
+    """What the results in the repository must say of the claims, whatever their digits."""
+    for part in ("", "_two"):
+        found = load(ROOT / f"data/results/linear_theory{part}.h5")
+        assert found.complete
+        below = [r for r in found.results if r.eps < r.eps_bar]
+        above = [r for r in found.results if r.eps > r.eps_bar]
+        assert len(below) > 8
+        assert len(above) > 2
+        assert all(r.weight_norm_low > 0 and r.excess < 0 for r in below)
+        assert all(r.weight_norm == r.weight_norm_high == r.excess == r.excess_low == 0 for r in above)
+        losses = [r.loss for r in found.results]
+        assert losses == sorted(losses)
+    (shares,) = load(ROOT / "data/results/linear_theory_sets.h5").results
+    assert shares.version_backwards == shares.trapped_backwards == 0
+    free, boxed, _ = load(ROOT / "data/results/linear_theory_eps_bar.h5").results
+    assert (round(free.eps_bar, 3), round(boxed.eps_bar, 3)) == (0.411, 0.416)
+
+
+def test_the_readme_tells_what_the_study_of_linear_models_found():
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    free, boxed, ball = load(ROOT / "data/results/linear_theory_eps_bar.h5").results
+    two = {r.budget: r for r in load(ROOT / "data/results/linear_theory_two.h5").results}
+    ten = {r.budget: r for r in load(ROOT / "data/results/linear_theory.h5").results}
+    for told in (
+        f"it is {free.eps_bar:.4f} under l_inf",
+        f"{boxed.eps_bar:.4f} with the adversary kept in [0, 1], {ball.eps_bar:.3f} under l_2",
+        f"‖W*‖ = {two['0.41'].weight_norm:.4f} at eps 0.41, and {two['0.42'].weight_norm:.0f} to the last",
+        f"eps_bar = {ten['0.2'].eps_bar:.4f}",
+        f"at eps 0.2 from {ten['0.2'].loss:.3f} to {ten['0.2'].gap:.3f} ± "
+        f"{ten['0.2'].gap_stderr:.3f} above it",
+    ):
+        assert told in readme

@@ -12,9 +12,9 @@ FLOORS = {
     1: "budget data sampling fit network folded outputs normalization losses results registry "
     "files format errors log progress _version ensemble same schedules",
     2: "attacks linalg models datasets",
-    3: "objective hessian checkpoints squares per_example statistics task robustness",
+    3: "objective hessian checkpoints squares per_example statistics task robustness theory",
     4: "analyzers crosscheck affine directions axes surfaces opening doubts curves connecting",
-    5: "runs subjects plot training report training_files resume record",
+    5: "runs subjects plot training report training_files resume record laboratory",
     6: "cli",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

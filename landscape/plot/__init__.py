@@ -13,7 +13,7 @@ from landscape.files import atomic
 from landscape.plot.connect import connect_panels
 from landscape.plot.evaluate import evaluate
 from landscape.plot.gradient import gradient_noise, gradient_norms
-from landscape.plot.grid import each_direction, each_run
+from landscape.plot.grid import each_direction, each_result, each_run, run_name
 from landscape.plot.line import line as line
 from landscape.plot.line import sections as sections
 from landscape.plot.perturbation import perturbation
@@ -22,6 +22,7 @@ from landscape.plot.sharpness import sharpness
 from landscape.plot.style import HEIGHT, LINE, LOW, STYLE, WIDTHS, printable
 from landscape.plot.surface import surface as surface
 from landscape.plot.surfaces import surfaces
+from landscape.plot.theory import excess, plane, shares, weight_norm
 from landscape.plot.training import training
 from landscape.plot.trajectory import trajectory_distance, trajectory_gradient, trajectory_loss
 from landscape.results import Run
@@ -39,10 +40,13 @@ PANELS = {
     "trajectory": each_run(trajectory_loss, trajectory_gradient, trajectory_distance),
     "evaluate": each_run(evaluate),
     "connect": connect_panels,
+    "minimum": each_run(weight_norm, excess),
+    "sets": each_run(shares),
+    "plane": each_result(plane),
 }
 FIGURES = {"training": training}
 SURFACES = ("surface", "line")
-OWN_SCALES = {"gradient", "trajectory", "connect"}  # each column of panels has its own scale
+OWN_SCALES = {"gradient", "trajectory", "connect", "minimum"}  # each column of panels has its own scale
 ONE_LEGEND = {"gradient", "trajectory", "perturbation", "connect"}  # for a column, where it tells no numbers
 
 
@@ -114,7 +118,7 @@ def _with_what_is_missing(canvas: Figure, runs: list[Run]) -> Figure:
     """The figure; below one of runs that ended before they were done it says so."""
     ended = [run for run in runs if not run.complete]
     if ended:
-        names = [printable(Path(run.provenance["checkpoint"]["path"]).stem) for run in ended if len(runs) > 1]
+        names = [printable(run_name(run)) for run in ended if len(runs) > 1]
         which = f" ({', '.join(names)})" if names else ""
         width, height = canvas.get_size_inches()
         with matplotlib.rc_context(STYLE):

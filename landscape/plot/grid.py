@@ -23,11 +23,17 @@ class Panel:
     draw: Callable[[Axes], None]
 
 
+def run_name(run: Run) -> str:
+    """What a run is of, in few words: its checkpoint's name, or of linear models their data."""
+    told = run.provenance.get("checkpoint")
+    return Path(told["path"]).stem if told else run.provenance["data"]["name"]
+
+
 def each_run(*drawers: Callable[..., None]) -> Callable[[list[Run]], list[list[Panel]]]:
     """A panel for each run, or where there are several drawers a row for each run."""
 
     def panels(runs: list[Run]) -> list[list[Panel]]:
-        names = [Path(run.provenance["checkpoint"]["path"]).stem if len(runs) > 1 else "" for run in runs]
+        names = [run_name(run) if len(runs) > 1 else "" for run in runs]
         rows = [
             [Panel(name, functools.partial(drawer, run, beside=runs)) for drawer in drawers]
             for name, run in zip(names, runs, strict=True)
@@ -44,7 +50,7 @@ def each_direction(drawer: Callable[..., None]) -> Callable[[list[Run]], list[li
         rows = []
         for run in runs:
             ways = list(dict.fromkeys(result.direction for result in run.results))
-            stem = Path(run.provenance["checkpoint"]["path"]).stem if len(runs) > 1 else ""
+            stem = run_name(run) if len(runs) > 1 else ""
             names = [
                 ", ".join(filter(None, (stem, way if len(ways) > 1 or not stem else ""))) for way in ways
             ]
@@ -54,6 +60,22 @@ def each_direction(drawer: Callable[..., None]) -> Callable[[list[Run]], list[li
                     for name, way in zip(names, ways, strict=True)
                 ]
             )
+        return wrapped(rows)
+
+    return panels
+
+
+def each_result(drawer: Callable[..., None]) -> Callable[[list[Run]], list[list[Panel]]]:
+    """A row for each run with a panel for each budget."""
+
+    def panels(runs: list[Run]) -> list[list[Panel]]:
+        rows = [
+            [
+                Panel(f"eps {result.budget}", functools.partial(drawer, result, beside=runs))
+                for result in run.results
+            ]
+            for run in runs
+        ]
         return wrapped(rows)
 
     return panels
