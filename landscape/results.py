@@ -449,12 +449,17 @@ def _is(value: Any, kind: Any) -> bool:
 
 
 def _misshapen(result: Any) -> str | None:
-    """A field whose array does not fit the others: all have one length, or lie over one grid."""
+    """A field whose array does not fit the others: all have one length, or lie over one grid.
+
+    Of classes that say OWN_SHAPES nothing is known.
+    """
     arrays = {
         f.name: value
         for f in dataclasses.fields(result)
         if isinstance(value := getattr(result, f.name), np.ndarray)
     }
+    if getattr(type(result), "OWN_SHAPES", False):
+        return None
     if not _shared(type(result)):
         shapes = {name: value.shape for name, value in arrays.items() if name != "vectors"}
         longest = max(shapes.values(), default=())

@@ -495,7 +495,8 @@ def test_the_table_names_each_way_and_says_what_it_was_trained_on(run, place, sp
 @pytest.mark.parametrize("how", ["", "--no-held-out"])
 def test_without_a_test_split_to_hold_out_the_curves_own_examples_are_told_alone(how, run, place, split):
     found = told(run, f"{SMALL} {split if how else ''} {how} --json")
-    assert {(result["split"], result["own"]) for result in found["results"]} == {("train", True)}
+    part = "train" if how else "all"
+    assert {(result["split"], result["own"]) for result in found["results"]} == {(part, True)}
 
 
 def test_measured_on_the_test_split_alone_the_curve_is_trained_on_the_other(run, place, split):

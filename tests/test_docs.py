@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -68,9 +69,7 @@ def folder(tmp_path_factory):
         inner = folder / "made"
         inner.mkdir()
         zoo.KINDS[kind].write(network, inner).rename(folder / name)
-        for left in inner.iterdir():
-            left.rmdir()
-        inner.rmdir()
+        shutil.rmtree(inner)
     for place, (image, label) in enumerate(zip(x, y, strict=True)):
         (folder / "photos" / f"class{label}").mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.uint8(255 * image[0])).save(folder / "photos" / f"class{label}" / f"{place}.png")

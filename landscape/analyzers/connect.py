@@ -58,6 +58,7 @@ class Connection:
     seconds: wall time since the measurement before, of what was not carried on
     """
 
+    OWN_SHAPES: ClassVar[bool] = True
     LEGEND: ClassVar[str] = (
         "± standard error over the examples, of barriers that of the paired rise above the chord; barrier: "
         "the highest rise of the loss above the chord between A and B; lower by: than that of the straight "

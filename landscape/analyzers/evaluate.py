@@ -61,6 +61,7 @@ class Evaluation:
     broken: (1 + attacks, n), whether an example was broken clean and by each attack; for files alone
     """
 
+    OWN_SHAPES: ClassVar[bool] = True
     LEGEND: ClassVar[str] = (
         "accuracy: share of the examples for which no misclassified input was found in the budget, the clean "
         "one included, ± binomial standard error; worst case: none by any of the attacks, an upper bound of "

@@ -26,6 +26,7 @@ class Threshold:
     examples, classes: how many there are
     """
 
+    OWN_SHAPES: ClassVar[bool] = True
     LEGEND: ClassVar[str] = (
         "eps_bar: ± half the distance of its bounds, where it has no closed form, (± standard error if the "
         "examples are a sample, at fixed class sizes); one example: smallest, median and largest ‖x‖"

@@ -39,6 +39,7 @@ class Minimum:
     seconds: wall time
     """
 
+    OWN_SHAPES: ClassVar[bool] = True
     LEGEND: ClassVar[str] = (
         "‖W*‖: in brackets its bounds, by the dual and by the slope at 0; excess: F(W*) - log K, in brackets "
         "a lower bound for every W; loss, accuracy: ± standard error over the examples; gap: what the loss "

@@ -34,6 +34,7 @@ class Plane:
     x, y: (n, 2) the examples, and their classes (n,)
     """
 
+    OWN_SHAPES: ClassVar[bool] = True
     LEGEND: ClassVar[str] = (
         "angle: share of the directions of w in V_eps of all examples, and in T_eps of the data set, ± "
         "the step of their grid; w*: the minimiser with a small ridge"

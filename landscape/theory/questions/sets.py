@@ -36,6 +36,7 @@ class Sets:
     seconds: wall time
     """
 
+    OWN_SHAPES: ClassVar[bool] = True
     LEGEND: ClassVar[str] = (
         "share of random models: ± standard error over the models; V: of pairs of a model and an example; "
         "T: of the data set; one pixel: weights on one random pixel alone"
