@@ -157,20 +157,29 @@ MODEL_OPTIONS = [
         "--trust-checkpoint", "trust", is_flag=True, help="run the code that the checkpoint names: any code"
     ),
 ]
+SPLIT = click.option(
+    "--split",
+    type=click.Choice(["train", "test"]),
+    default="train",
+    show_default=True,
+    help="which part of the data",
+)
+DATA_DIR = click.option("--data-dir", metavar="DIR", help="where to look for data sets first")
+NORM = click.option(
+    "--norm",
+    type=click.Choice(["linf", "l2"]),
+    default="linf",
+    show_default=True,
+    help="of the perturbations",
+)
 DATA_OPTIONS = [
     click.option(
         "--data",
         metavar="SPEC",
         help="a data set's name, FILE.npz (x, y), folder:PATH, or a callable: (x, y), Dataset or loader",
     ),
-    click.option("--data-dir", metavar="DIR", help="where to look for data sets first"),
-    click.option(
-        "--split",
-        type=click.Choice(["train", "test"]),
-        default="train",
-        show_default=True,
-        help="which part of the data",
-    ),
+    DATA_DIR,
+    SPLIT,
     click.option(
         "--examples",
         type=Examples(),
@@ -208,13 +217,7 @@ BUDGET_OPTIONS = [
     click.option(
         "--eps", default="0", show_default=True, metavar="LIST", help="budgets in pixels: 8/255 or 0,0.1"
     ),
-    click.option(
-        "--norm",
-        type=click.Choice(["linf", "l2"]),
-        default="linf",
-        show_default=True,
-        help="of the perturbations",
-    ),
+    NORM,
 ]
 OUTPUT_OPTIONS = [
     click.option("-o", "--output", metavar="FILE.h5", help="write the results and how they came about"),
@@ -393,14 +396,8 @@ def _question_command(name: str, function: Callable) -> click.Command:
             "--data", required=True, metavar="SPEC", help="a data set's name, FILE.npz (x, y), or a callable"
         ),
         click.option("--classes", metavar="LIST", help="of the data, these alone: 1,7  [default: all]"),
-        click.option("--data-dir", metavar="DIR", help="where to look for data sets first"),
-        click.option(
-            "--split",
-            type=click.Choice(["train", "test"]),
-            default="train",
-            show_default=True,
-            help="of the data",
-        ),
+        DATA_DIR,
+        SPLIT,
         click.option(
             "--examples",
             type=Examples(),
@@ -468,13 +465,7 @@ def _question_command(name: str, function: Callable) -> click.Command:
     show_default=True,
     help="how often schedules move on",
 )
-@click.option(
-    "--norm",
-    type=click.Choice(["linf", "l2"]),
-    default="linf",
-    show_default=True,
-    help="of the perturbations",
-)
+@NORM
 @click.option(
     "-o", "--output", required=True, metavar="CKPT", help="the checkpoint, written after every epoch"
 )
@@ -514,7 +505,7 @@ def _question_command(name: str, function: Callable) -> click.Command:
     metavar="N",
     help="test examples to judge each epoch on, at --eps  [default: 0 under constant eps, else 128 to 1000]",
 )
-@click.option("--data-dir", metavar="DIR", help="where to look for data sets first")
+@DATA_DIR
 @click.option("--seed", type=SEED, default=0, show_default=True, help="of weights, order and random starts")
 @click.option("--resume/--fresh", default=True, help="carry on with what an interrupted training left")
 @click.option(
