@@ -505,6 +505,12 @@ def _question_command(name: str, function: Callable) -> click.Command:
     metavar="N",
     help="test examples to judge each epoch on, at --eps  [default: 0 under constant eps, else 128 to 1000]",
 )
+@click.option(
+    "--attacked",
+    type=int,
+    metavar="N",
+    help="test examples to attack the trained model on, 0 for none  [default: 1000]",
+)
 @DATA_DIR
 @click.option("--seed", type=SEED, default=0, show_default=True, help="of weights, order and random starts")
 @click.option("--resume/--fresh", default=True, help="carry on with what an interrupted training left")

@@ -237,6 +237,7 @@ def train(
     batch_size: int = CHUNK,
     examples: int | None = None,
     monitor: int | None = None,
+    attacked: int | None = None,
     data_dir: str | None = None,
     seed: int = 0,
     resume: bool = True,
@@ -256,6 +257,7 @@ def train(
     attack_precision: "auto" is bfloat16 where the processor has it
     monitor: examples of the test split that each epoch is judged on at the target budget; by default none
         where the budget is constant, else a 20th of those trained on, 128 to 1,000
+    attacked: examples of the test split that the trained model is attacked on, by default 1,000; 0 is none
     resume: carry on with what an interrupted training left, or leave one that is complete as it is; else
         begin anew
     """
@@ -285,6 +287,8 @@ def train(
         weight_decay=weight_decay,
         seed=seed,
     )
+    if attacked is not None and attacked < 0:
+        raise InputError(f"attacked = {attacked} examples are not possible; give a number, 0 for none")
     judged_on = _monitored(recipe, trained_on, held_out, monitor)
     metadata = describe(recipe, data, trained_on)
     if not resume:
@@ -319,10 +323,12 @@ def train(
         examples=judged_on,
         watch=watch or silence,
     )
-    return _followed(record, trained_on, held_out, watch)
+    return _followed(record, trained_on, held_out, attacked, watch)
 
 
-def _followed(record: Record, trained_on: Data, held_out: Data, watch: Watch | None) -> dict[str, Any]:
+def _followed(
+    record: Record, trained_on: Data, held_out: Data, attacked: int | None, watch: Watch | None
+) -> dict[str, Any]:
     """Train and evaluate, with a record kept; the metadata of the checkpoint."""
     metadata, recipe = record.metadata, record.recipe
     with same_threads(record.state.threads if record.state else torch.get_num_threads()):
@@ -336,7 +342,7 @@ def _followed(record: Record, trained_on: Data, held_out: Data, watch: Watch | N
                     each=record.each,
                     progress=record.after,
                 )
-            metadata["metrics"] = evaluate(module, held_out, recipe.budget, watch=watch)
+            metadata["metrics"] = evaluate(module, held_out, recipe.budget, attacked=attacked, watch=watch)
         except KeyboardInterrupt:
             if record.trained:  # the evaluation is what is left to do
                 record.save_state()

@@ -243,12 +243,20 @@ def precision(wanted: Literal["auto", "full", "bfloat16"]) -> Precision:
 
 
 def evaluate(
-    module: nn.Module, data: Data, budget: Budget, steps: int = 20, *, watch: Watch | None = None
+    module: nn.Module,
+    data: Data,
+    budget: Budget,
+    steps: int = 20,
+    *,
+    attacked: int | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Clean accuracy on all the data; robust accuracy under `pgd` and a far stronger attack, with errors.
 
-    The strong attack, 100 steps and 3 restarts, runs on 1,000 class-balanced examples.
+    attacked: class-balanced examples that are attacked, by PGD and by one of 100 steps and 3 restarts, by
+        default 1,000; 0 is none, and tells no robust accuracy
     """
+    attacked = EVALUATION_EXAMPLES if attacked is None else attacked
     objective = Objective(Network(module), data)
     if watch:
         objective = replace(objective, watch=watch)
@@ -260,8 +268,8 @@ def evaluate(
         "clean_accuracy": clean.accuracy,
         "clean_accuracy_stderr": clean.accuracy_stderr,
     }
-    if budget.eps:
-        few = data.subset(min(len(data), EVALUATION_EXAMPLES))
+    if budget.eps and attacked:
+        few = data.subset(min(len(data), attacked))
         strong = replace(objective, data=few, budget=budget, attack=REFERENCE).at()
         usual = replace(objective, data=few, budget=budget, attack=PGD(steps=steps)).at()
         metrics |= {

@@ -174,6 +174,19 @@ def test_the_checkpoint_says_how_it_was_made_and_makes_the_same_model(npz, tmp_p
     assert evaluate(module, load(npz, "test"), Budget("8/255")) == metrics
 
 
+def test_the_trained_model_is_attacked_on_as_many_examples_as_asked_for(npz, tmp_path):
+    told = {"budget": Budget("8/255"), "epochs": 1, "steps": 1, "examples": 60}
+    assert run(MODEL, npz, tmp_path / "a.pt", attacked=20, **told)["metrics"]["robust_examples"] == 20
+    unattacked = run(MODEL, npz, tmp_path / "b.pt", attacked=0, **told)["metrics"]
+    assert set(unattacked) == {
+        "split",
+        "examples",
+        *(f"clean_{k}" for k in ("loss", "accuracy", "accuracy_stderr")),
+    }
+    with pytest.raises(InputError, match="attacked = -1 examples"):
+        run(MODEL, npz, tmp_path / "c.pt", attacked=-1, **told)
+
+
 def test_classes_that_the_model_was_not_told_of_are_in_its_specification(tmp_path, data):
     np.savez(tmp_path / "a.npz", x_train=data.x, y_train=data.y % 3, x_test=data.x, y_test=data.y % 6)
     told = run(MODEL, str(tmp_path / "a.npz"), tmp_path / "a.pt", budget=Budget(0), epochs=1)

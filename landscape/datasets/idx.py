@@ -41,6 +41,12 @@ def mnist(split: str, data_dir: str | Path | None = None) -> Data:
     return _load("mnist", "MNIST", split, data_dir, "put the four IDX files into data/raw/mnist")
 
 
+@register("dataset", "mnist-10k")
+def mnist_10k(split: str, data_dir: str | Path | None = None) -> Data:
+    """10,000 of MNIST's training digits, 8,000 to train on and 2,000 to test; see data/README.md."""
+    return _load("mnist-10k", "mnist-10k", split, data_dir, "run python data/mnist_10k.py")
+
+
 @register("source", "idx")
 def idx(words: str, wanted: Wanted) -> Data:
     """idx:IMAGES,LABELS, two IDX files of bytes, gzipped or not: (n, H, W) and (n,)."""
