@@ -77,6 +77,7 @@ SHAPES = {
     "lenet_cifar": (3, 32),
     "vgg:width=1": (3, 32),
     "resnet18:width=1": (3, 32),
+    "resnet18:width=1,colours=1": (1, 28),
 }
 
 

@@ -1,4 +1,4 @@
-"""ResNet18 for 3 × 32 × 32 images, with the paper's width factor and parameter names."""
+"""ResNet18 for images of 28 × 28 or 32 × 32 pixels, with the paper's width factor and parameter names."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, width: int, classes: int, blocks: tuple[int, ...] = (2, 2, 2, 2)) -> None:
+    def __init__(
+        self, width: int, classes: int, blocks: tuple[int, ...] = (2, 2, 2, 2), *, colours: int = 3
+    ) -> None:
         super().__init__()
         channels = 4 * width
-        self.conv1 = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(colours, channels, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         for stage, count in enumerate(blocks):
             outputs = 4 * width * 2**stage
@@ -52,6 +54,9 @@ class ResNet(nn.Module):
 
 
 @register("model")
-def resnet18(*, width: int = 8, classes: int = 10) -> ResNet:
-    """The paper's ResNet18; width 8 has 2,797,610 parameters, width 16 the standard 11,173,962."""
-    return ResNet(width, classes)
+def resnet18(*, width: int = 8, classes: int = 10, colours: int = 3) -> ResNet:
+    """The paper's ResNet18; width 8 has 2,797,610 parameters, width 16 the standard 11,173,962.
+
+    colours: 3, or 1 for grey images
+    """
+    return ResNet(width, classes, colours=colours)
