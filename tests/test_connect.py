@@ -209,8 +209,16 @@ def test_a_training_that_cannot_be_is_refused_in_words(made, words):
 # BatchNorm
 
 
-def test_by_batch_a_net_is_what_it_is_in_training_and_nothing_is_remembered():
-    network = Network(cnn(), dtype=torch.float64)
+def with_instance_norm():
+    """The same with a layer whose running statistics its training never takes."""
+    net = nets.cnn()
+    net[1] = nn.InstanceNorm2d(2, affine=True, track_running_stats=True)
+    return nets.trained(net, 3)
+
+
+@pytest.mark.parametrize("make", [cnn, with_instance_norm])
+def test_by_batch_a_net_is_what_it_is_in_training_and_nothing_is_remembered(make):
+    network = Network(make(), dtype=torch.float64)
     x = nets.data(12, 2, 6, 6).x
     before = {k: v.clone() for k, v in network.module.state_dict().items()}
     leaves = [p.detach().clone().requires_grad_() for p in network.parts(network.theta)]
