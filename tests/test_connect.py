@@ -586,6 +586,30 @@ def test_what_is_interrupted_carries_on_with_the_same_bits(stop, run, place, spl
     assert not (place / "c.h5.cells").exists()
 
 
+def test_what_is_carried_on_is_so_on_the_threads_that_it_was_begun_with(run, place, split, monkeypatch):
+    words = f"{SMALL} --eps 0.1 {split} -o {place}/c.h5"
+    step, seen = Bending._step, []
+
+    def ended(training):
+        seen.append(torch.get_num_threads())
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        step(training)
+
+    monkeypatch.setattr(Bending, "_step", ended)
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        assert run(words)[0] == cli.INTERRUPTED
+        torch.set_num_threads(before)
+        assert run(words)[0] == 0
+        assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {before + 1}
+    assert load(place / "c.h5").provenance["threads"] == before + 1
+
+
 def test_places_that_were_measured_are_not_measured_again(run, place, split, monkeypatch):
     words = f"{SMALL} --eps 0.1 {split} --json -o {place}/c.h5"
     measured, count = Along.__call__, [0]
