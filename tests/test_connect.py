@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from dataclasses import replace
 
 import nets
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import MODEL
+from test_plot_connect import way
 from torch import nn
 
 from landscape import PGD, Budget, Data, Network, Objective, cli, load, registry
@@ -658,6 +660,31 @@ def test_what_was_measured_is_kept_until_the_results_are_written(run, place, spl
     assert run(words)[0] == 0
     assert load(place / "c.h5").complete
     assert sorted(p.name for p in place.glob("c.h5*")) == ["c.h5"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"lower": -0.3, "lower_stderr": 0.1}, "HIGHER: on its own examples .* smaller --lr"),
+        ({"lower": -0.3, "lower_stderr": 0.1, "split": "test"}, "HIGHER: on examples held out .* overfits"),
+        ({"lower": -0.1, "lower_stderr": 0.1}, ""),
+        ({"course": np.linspace(2, 1, 100)}, "STILL FALLING: .* fell by 9% in the last tenth"),
+        ({"course": 1 + 0.2 * np.random.default_rng(0).normal(size=100)}, ""),
+        ({"barrier": np.nan}, "has no barrier in numbers"),
+        ({"eps": 0.1, "zero_loss": np.array([0, 0, 0.5, 0, 0])}, "NO WORST CASE"),
+    ],
+)
+def test_what_went_wrong_is_remarked_and_nothing_else(fields, said):
+    told = {"lower": 0.2, "bn": "none", **fields}
+    remarks = way("bezier", np.ones(5), **told).remarks()
+    assert len(remarks) == bool(said)
+    assert not said or re.search(said, remarks[0])
+
+
+def test_a_training_that_diverges_to_numbers_is_not_taken_for_overfitting(run, place, split):
+    code, out, _ = run(f"{SMALL} {split} --lr 1e4")
+    assert code == 0
+    assert "HIGHER: on its own examples the bezier has a higher barrier than the line" in out
 
 
 @pytest.mark.parametrize(

@@ -170,10 +170,15 @@ class Connection:
                 f"STILL FALLING: the loss on the {self.way} fell by {fall:.0%} in the last tenth of the "
                 "training: give more --epochs for a lower one"
             )
-        if not self.own and self.lower < -2 * self.lower_stderr:
+        if self.lower < -2 * self.lower_stderr:
+            where, what = (
+                ("its own examples", "its training went wrong: give a smaller --lr")
+                if self.own
+                else ("examples held out", "unless on its own too, it overfits: give more --train-examples")
+            )
             told.append(
-                f"OVERFIT: on examples held out the {self.way} has a higher barrier than the line: give more "
-                "--train-examples, or fewer --epochs"
+                f"HIGHER: on {where} the {self.way} has a higher barrier than the line; {what}, or other "
+                "--epochs"
             )
         return told
 
@@ -220,7 +225,8 @@ def connect(
 
     curve: smooth, or straight from bend to bend
     bends: control points between the checkpoints
-    train_examples: examples that the bends are trained on, or as many as there are; 0: those measured
+    train_examples: examples that the bends are trained on, those measured among them, or as many as there
+        are; 0: those measured alone
     epochs: of the training of the bends
     steps: of PGD on every mini-batch of it
     lr: learning rate at first; it falls to 0
