@@ -142,13 +142,88 @@ def test_between_a_net_and_its_permutation_the_line_has_a_barrier_and_the_curve_
     assert bent.height < 0.05 * line.height
 
 
+def convolutions(batchnorm=False):
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3),
+        *([nn.BatchNorm2d(3)] if batchnorm else []),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(48, 3),
+    )
+
+
+def test_in_half_precision_the_attack_sees_a_copy_of_the_net_and_the_step_the_net_itself():
+    a, b = (Network(nets.trained(convolutions(), seed)) for seed in (0, 1))
+    o = Objective(a, nets.data(24, 2, 6, 6), Budget("0.1"))
+    start = straight("bezier", a.theta, b.theta, 1)
+    recipe = Recipe(optimizer="sgd", mini_batch=24, steps=3, lr=0.1, attack_precision="bfloat16")
+    training = Bending(start, o, recipe)
+    t, batch = training.drawn(0)
+    training._step()
+    module_ = convolutions()
+    nn.utils.vector_to_parameters(start.at(t), module_.parameters())
+    low, rows = copy.deepcopy(module_).bfloat16(), o.data[batch]
+    clean = rows.x.float()
+
+    def losses(moved):
+        return nn.functional.cross_entropy(low(moved.bfloat16()).float(), rows.y, reduction="none")
+
+    x = PGD(steps=3, seed=1000)(losses, clean, rows.index, o.budget)
+    nn.functional.cross_entropy(module_(x), rows.y).backward()
+    expected = 2 * t * (1 - t) * torch.cat([p.grad.flatten() for p in module_.parameters()])
+    moved = (start.points[1] - training.curve.points[1]) / 0.1
+    assert torch.allclose(moved, expected, rtol=1e-4, atol=1e-5)
+    full = Bending(start, o, replace(recipe, attack_precision="full"))
+    full._step()
+    assert full.losses[0] != training.losses[0]
+    assert full.losses[0] == pytest.approx(training.losses[0], rel=1e-2)
+
+
+def test_a_curve_of_a_batchnorm_net_is_trained_under_attacks_in_half_precision():
+    a, b = (Network(nets.trained(convolutions(batchnorm=True), seed)) for seed in (0, 1))
+    rest = {name: (first, b.rest()[name]) for name, first in a.rest().items()}
+    o = Objective(a, nets.data(40, 2, 6, 6), Budget("0.1"))
+    start = straight("bezier", a.theta, b.theta, 1, rest)
+    for bn in ("recompute", "frozen"):
+        recipe = Recipe(epochs=2, mini_batch=20, steps=2, lr=0.01, bn=bn)
+        full, half = (
+            Bending(start, o, replace(recipe, attack_precision=each)) for each in ("full", "bfloat16")
+        )
+        full.run(NOTHING, "")
+        half.run(NOTHING, "")
+        assert np.allclose(full.losses, half.losses, rtol=0.02)
+        assert half.passes == full.passes
+
+
+def test_half_precision_is_taken_where_the_processor_has_it_and_the_net_bears_it(monkeypatch):
+    has = module.has_half
+    o = Objective(Network(convolutions()), nets.data(8, 2, 6, 6))
+    for there in (True, False):
+        monkeypatch.setattr(module, "has_half", lambda network, there=there: there)
+        assert module.precision("auto", o) == ("bfloat16" if there else "full")
+        assert module.precision("bfloat16", o) == "bfloat16"
+        assert module.precision("full", o) == "full"
+    assert not has(Network(convolutions(), dtype=torch.float64))
+    refuses = nets.Net(lambda m, x: m.last(x.flatten(1) + torch.zeros(72)), last=nn.Linear(72, 3))
+    monkeypatch.setattr(module, "has_half", lambda network: True)
+    never = replace(o, network=Network(refuses))
+    assert module.precision("auto", never) == "full"
+    with pytest.raises(InputError, match="give --attack-precision full"):
+        module.precision("bfloat16", never)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_training_that_was_kept_carries_on_with_the_same_bits(optimizer, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "attack_precision"),
+    [(torch.float32, "full"), (torch.float64, "full"), (torch.float32, "bfloat16")],
+)
+def test_a_training_that_was_kept_carries_on_with_the_same_bits(optimizer, dtype, attack_precision):
     a, b = (Network(nets.trained(nets.mlp(), seed), dtype=dtype) for seed in (0, 1))
     o = Objective(a, nets.data(40, 4), Budget("0.1"), ATTACK)
     start = straight("bezier", a.theta, b.theta, 2)
-    recipe = Recipe(optimizer=optimizer, epochs=4, mini_batch=15, steps=2, lr=0.01)
+    recipe = Recipe(
+        optimizer=optimizer, epochs=4, mini_batch=15, steps=2, lr=0.01, attack_precision=attack_precision
+    )
     whole = Bending(start, o, recipe)
     states = []
     while not whole.done:
@@ -490,6 +565,18 @@ def test_the_curve_of_the_file_has_the_losses_that_the_file_tells(run, place, sp
     curve = Curve("bezier", [torch.from_numpy(p) for p in result.control])
     o = Objective(found.network, found.data, Budget("0.1"), PGD(steps=2))
     assert [o.at(curve.at(t)).value for t in result.t] == result.loss.tolist()
+
+
+def test_the_report_tells_that_curves_are_trained_under_attacks_in_half_precision(run, place, split):
+    told_of = "the curves are trained under attacks in bfloat16"
+    half = f"{SMALL} {split} --attack-precision bfloat16"
+    _, out, _ = run(f"{half} --eps 0.1 -o {place}/c.h5")
+    assert told_of in out
+    assert told_of not in run(f"{half} --eps 0")[1]
+    assert told_of not in run(f"{SMALL} {split} --eps 0.1")[1]
+    code, _, err = run(f"{SMALL} {split} --eps 0.1 -o {place}/c.h5")
+    assert code == 2
+    assert "was begun with attack_precision = bfloat16" in err
 
 
 def test_the_table_names_each_way_and_says_what_it_was_trained_on(run, place, split):

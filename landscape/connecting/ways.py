@@ -97,6 +97,7 @@ class Connecting:
             "the loss": name_of(self.objective.loss),
             "the normalization": str(of_module(self.objective.network.module) or "none"),
             "the precision": f"{ends[0].dtype} on {ends[0].device.type}",
+            "the precision of the training's attacks": self.recipe.attack_precision,
             "the examples": [d.sha256 for d in (self.examples.trained, *self.examples.measured)],
         }
 
