@@ -35,6 +35,8 @@ LONGER, TIMES = ("0", "0.2", "0.4"), 3
 """Budgets at which the curve of one pair is trained so many times as long."""
 BATCHNORM = ("0", "0.1")
 """Budgets of the nets with BatchNorm."""
+FEW, SHORT = 4000, 8
+"""Examples and epochs of their training, and examples of the training of their curves."""
 
 
 def study(told: argparse.Namespace) -> Path:
@@ -43,7 +45,8 @@ def study(told: argparse.Namespace) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     pairs = list(combinations(told.seeds, 2))
     family = nets(told, "cosine", "cosine")
-    resnets = nets(told, "resnet", "cosine", model=told.batchnorm, examples=4000, epochs=8)
+    short = {"examples": told.train_examples or FEW, "epochs": min(told.epochs, SHORT)}
+    resnets = nets(told, "resnet", "cosine", model=told.batchnorm, **short)
     curve = {"epochs": told.curve_epochs, "train_examples": told.curve_examples, "points": told.points}
     for eps in told.eps:
         if "pairs" in told.parts:
@@ -53,7 +56,8 @@ def study(told: argparse.Namespace) -> Path:
             longer = curve | {"epochs": TIMES * told.curve_epochs}
             connected(told, folder, "longer_", family, eps, pairs[0], longer)
         if "batchnorm" in told.parts and eps in BATCHNORM:
-            connected(told, folder, "batchnorm_", resnets, eps, pairs[0], curve | {"train_examples": 4000})
+            few = curve | {"train_examples": min(told.curve_examples, FEW)}
+            connected(told, folder, "batchnorm_", resnets, eps, pairs[0], few)
     return folder
 
 
