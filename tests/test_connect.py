@@ -368,6 +368,27 @@ def test_a_batchnorm_net_is_trained_and_measured_and_its_module_is_left_as_it_wa
     assert np.array_equal(alone[0], found[0])
 
 
+def used_twice():
+    """A net in which one BatchNorm stands at two places."""
+    norm = nn.BatchNorm2d(2)
+    first, second = nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3)
+    return nn.Sequential(first, norm, nn.ReLU(), second, norm, nn.Flatten(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("bn", ["recompute", "frozen"])
+def test_a_batchnorm_that_stands_at_two_places_has_statistics_once(bn):
+    start, o = a_start(used_twice, shape=(2, 6, 6), eps="0.1")
+    assert set(start.rest) == {"1.running_mean", "1.running_var"}
+    rests = [{name: pair[end].clone() for name, pair in start.rest.items()} for end in (0, 1)]
+    curve = Bending(start, o, Recipe(epochs=2, mini_batch=20, steps=2, bn=bn)).run(NOTHING, "")
+    along = Along(curve, o, [o.data], bn=bn)
+    assert np.array_equal(along(0.5), along(0.5), equal_nan=True)
+    for end, (network, rest) in enumerate(zip(between(used_twice), rests, strict=True)):
+        assert all(torch.equal(start.rest[name][end], tensor) for name, tensor in rest.items())
+        own = replace(o, network=network).at().value
+        assert (along(float(end))[0, len(WORK)] == own) == (bn == "frozen")
+
+
 # What is measured
 
 
