@@ -226,12 +226,21 @@ def print_table(rows: list[list[str]]) -> None:
 def print_metadata(metadata: dict[str, Any], width: int = 12) -> None:
     for name, value in metadata.items():
         if name != "history":
-            text = (
-                ", ".join(f"{k} {_short(v)}" for k, v in value.items())
-                if isinstance(value, dict)
-                else _short(value)
-            )
+            text = ", ".join(_entries(value)) if isinstance(value, dict) else _short(value)
             say(f"{name:{width - 2}}  {text or 'none yet'}")
+
+
+def _entries(told: dict[str, Any]) -> list[str]:
+    """Names and values; a standard error beside what it is of."""
+    numbers = {name: value for name, value in told.items() if isinstance(value, int | float)}
+    errors = {name for name in numbers if name.removesuffix("_stderr") in numbers.keys() - {name}}
+    return [
+        f"{name} {plus_minus(value, told[error])}"
+        if (error := f"{name}_stderr") in errors
+        else f"{name} {_short(value)}"
+        for name, value in told.items()
+        if name not in errors
+    ]
 
 
 def _short(value: Any) -> str:
