@@ -416,6 +416,7 @@ def test_a_question_is_answered_stored_shown_and_drawn(words, kind, file, capsys
         ("plane --data {}/d.npz", "2 pixels and 2 classes"),
         ("sets --data {}/d.npz --low 1", "0 < low < high"),
         ("eps-bar --data {}/d.npz --figure f.pdf", "no figure"),
+        ("minimum --data {}/d.npz -o f.pdf --figure ./f.pdf", "give two names"),
         ("eps-bar --data {}/d.npz --examples 100", "100 examples were asked for"),
     ],
 )
