@@ -407,7 +407,7 @@ def _question_command(name: str, function: Callable) -> click.Command:
             "--examples",
             type=Examples(),
             metavar="N|all",
-            help="size of a class-balanced subset  [default: all for eps-bar, else up to 1000]",
+            help="size of a class-balanced subset  [default: up to 1000 for minimum and sets, else all]",
         ),
         click.option(
             "--seed", type=SEED, metavar="N", default=0, show_default=True, help="of subset and starts"

@@ -32,8 +32,7 @@ Places = tuple[Tensor, Tensor]
 @register("attack")
 @dataclass(frozen=True, kw_only=True)
 class Square:
-    """Square attack: a square anywhere is changed, and kept where the loss rises (Andriushchenko et al.,
-    1912.00049).
+    """Squares anywhere are changed, and kept where the loss rises (Andriushchenko et al., 1912.00049).
 
     Under l_inf each channel of a square goes to one end of its range, under l_2 it takes over the size of two
     squares. No gradient is asked for: a loss without one hides nothing while it varies, as `margin` does.
