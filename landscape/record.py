@@ -207,11 +207,12 @@ def complete(
         return None
     try:
         found = read(output).metadata
-    except CheckpointError:  # none of ours
+        before, over = depends_on(found, found["training"]["epochs"]), found["metrics"]["clean_loss"]
+        if not math.isfinite(over):  # it failed
+            return None
+    except (CheckpointError, KeyError, TypeError):  # none of ours, or not over
         return None
-    if not math.isfinite(found.get("metrics", {}).get("clean_loss", math.nan)):  # not over, or it failed
-        return None
-    check_same(depends_on(found, found["training"]["epochs"]), depends_on(metadata, epochs), str(output))
+    check_same(before, depends_on(metadata, epochs), str(output))
     if not all(path.is_file() for path in others):
         return None
     known = found["metrics"].get("robust_examples", 0)

@@ -19,6 +19,7 @@ from landscape import cli, record, registry, runs, training
 from landscape.attacks.pgd import PGD
 from landscape.budget import Budget
 from landscape.checkpoints.read import read
+from landscape.checkpoints.write import save as save_checkpoint
 from landscape.errors import CheckpointError, InputError, NumericalError
 from landscape.resume import state_path
 from landscape.runs import train as run
@@ -247,6 +248,11 @@ def test_a_complete_one_is_left_as_it_is_and_no_other_takes_its_place_unasked(np
     assert trained(npz, tmp_path / "a") == first
     assert (tmp_path / "a" / "a-period1.pt").exists()
     (tmp_path / "a" / "a.pt").write_text("something else")
+    assert trained(npz, tmp_path / "a") == first
+    file = read(tmp_path / "a" / "a.pt")
+    save_checkpoint(
+        tmp_path / "a" / "a.pt", file.state, {"metrics": {"clean_loss": 1.0}, "training": "by hand"}
+    )
     assert trained(npz, tmp_path / "a") == first
 
 

@@ -420,6 +420,7 @@ def test_a_question_is_answered_stored_shown_and_drawn(words, kind, file, capsys
     assert cli.run(["theory", *told, "-o", str(out), "--quiet", *figure]) == 0
     first = capsys.readouterr().out
     assert "linear" in first
+    assert ("2 classes, 2,0 numbered anew from 0, no bias" in first) == ("--classes" in told)
     stored = load(out)
     assert stored.kind == kind
     assert stored.complete
