@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.attacks.base import Losses
-from landscape.attacks.warm import each
+from landscape.attacks.base import Losses, better, each
 from landscape.budget import Budget
 from landscape.errors import InputError
 from landscape.registry import register
@@ -68,8 +67,7 @@ class Square:
             for query in range(self.queries - 1):
                 tried = search.changed(found, next(drawn), self._share(query))
                 values = losses(tried.view_as(x))
-                rises = values > highest
-                found, highest = each(rises, tried, found), torch.where(rises, values, highest)
+                found, highest = better(found, highest, tried, values)
         return each(highest > clean, found.view_as(x), x)
 
     def _share(self, query: int) -> float:
