@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from landscape.attacks.base import Losses, ascent
+from landscape.attacks.base import Losses, ascent, better, each
 from landscape.budget import Budget
 from landscape.errors import InputError
 
@@ -100,8 +100,7 @@ class Warm:
             best, highest = moved, x.new_full((len(x),), -torch.inf)
             for t in range(count):
                 values, gradient = ascent(losses, moved)
-                rises = values > highest
-                best, highest = each(rises, moved, best), torch.where(rises, values, highest)
+                best, highest = better(best, highest, moved, values)
                 memory = MEMORY * memory + _unit(gradient)
                 step = reach * eps * 2 * (count - t) / (count * (count + 1))
                 moved = budget.project(moved + step * budget.steepest(memory), x, ball)
@@ -143,11 +142,6 @@ def unpacked(stored: Tensor, budget: Budget, like: Tensor) -> Tensor:
     """What `packed` stored, in the type and on the device of `like`, to half a unit of its last place."""
     scale = float(budget.eps) / 127 if budget.norm == "linf" else 1.0
     return stored.to(like) * scale
-
-
-def each(rows: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """The examples of `one` (B, …) at the rows (B,) that are true, those of `other` elsewhere."""
-    return torch.where(rows.view(-1, *[1] * (one.ndim - 1)), one, other)
 
 
 def _unit(gradient: Tensor) -> Tensor:
