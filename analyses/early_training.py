@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from logs import complete, keep_log
+from logs import by_eps, complete, keep_log, over_seeds
 from trained import arguments, nets
 
-from landscape import load, measure
-from landscape.format import plus_minus
+from landscape import measure
 from landscape.log import Training, escape
 from landscape.progress import progress
 
@@ -47,15 +44,14 @@ def study(told: argparse.Namespace) -> Path:
                 output = folder / f"{name}_eps{eps}_seed{seed}.h5"
                 if not complete(output):
                     keep_log(family(eps, seed), output)
-        if SLOW[-1] in told.eps:
-            _gradient(told, long(SLOW[-1], seed), folder / f"gradient_eps{SLOW[-1]}_seed{seed}.h5")
+        output = folder / f"gradient_eps{SLOW[-1]}_seed{seed}.h5"
+        if SLOW[-1] in told.eps and not complete(output):
+            _gradient(told, long(SLOW[-1], seed), output)
     return folder
 
 
 def _gradient(told: argparse.Namespace, checkpoint: Path, output: Path) -> None:
     """The gradient at a net, on clean inputs and under the budget that it was trained with."""
-    if complete(output):
-        return
     with progress() as watch:
         measure(
             "gradient",
@@ -72,7 +68,7 @@ def _gradient(told: argparse.Namespace, checkpoint: Path, output: Path) -> None:
 
 def tables(folder: Path) -> str:
     """What the page on this study tells, as Markdown: mean ± standard deviation over the seeds."""
-    constant, cosine = _logs(folder, "constant"), _logs(folder, "cosine")
+    constant, cosine = by_eps(folder, "constant"), by_eps(folder, "cosine")
     lines = [
         "| eps | got away at mini-batch, by seed | loss | gradient norm | robust error "
         f"| ‖θ − θ_0‖ after epoch {EARLY} | after epoch {SHORT} |",
@@ -83,11 +79,13 @@ def tables(folder: Path) -> str:
         cells = [
             _escapes(found),
             *(
-                _over(statistic(getattr(log, name)[part]) for log, part in zip(found, early, strict=True))
+                over_seeds(
+                    statistic(getattr(log, name)[part]) for log, part in zip(found, early, strict=True)
+                )
                 for name, statistic in (("loss", np.mean), ("gradient_norm", np.median), ("error", np.mean))
             ),
             *(
-                _over(log.distance[: epoch * log.steps_per_epoch][-1] for log in found)
+                over_seeds(log.distance[: epoch * log.steps_per_epoch][-1] for log in found)
                 for epoch in (EARLY, SHORT)
             ),
         ]
@@ -100,7 +98,7 @@ def tables(folder: Path) -> str:
     for eps in cosine:
         for name, found in (("constant", constant[eps]), ("warmed up", cosine[eps])):
             cells = [
-                _over(getattr(log, which)[-log.steps_per_epoch :].mean() for log in found)
+                over_seeds(getattr(log, which)[-log.steps_per_epoch :].mean() for log in found)
                 for which in ("loss", "error")
             ]
             lines.append(f"| {' | '.join((eps, name, _escapes(found), *cells))} |")
@@ -109,33 +107,17 @@ def tables(folder: Path) -> str:
         "| at the end of eps 0.4, constant | ‖∇L‖ | without sampling noise | loss |",
         f"|{' --- |' * 4}",
     ]
-    runs = [load(path).results for path in sorted(folder.glob("gradient_*.h5"))]
-    for each in zip(*runs, strict=True):
+    for eps, each in by_eps(folder, "gradient").items():
         cells = [
-            _over(getattr(r, name) for r in each)
+            over_seeds(getattr(r, name) for r in each)
             for name in ("gradient_norm", "gradient_norm_unbiased", "loss")
         ]
-        lines.append(f"| {' | '.join((f'measured at eps = {each[0].budget}', *cells))} |")
+        lines.append(f"| {' | '.join((f'measured at eps = {eps}', *cells))} |")
     return "\n".join(lines)
-
-
-def _logs(folder: Path, name: str) -> dict[str, list[Training]]:
-    """By eps, from small to large, the logs of all seeds."""
-    logs: dict[str, list[Training]] = {}
-    runs: Iterable[Any] = (load(path).results[0] for path in sorted(folder.glob(f"{name}_*.h5")))
-    for log in sorted(runs, key=lambda log: log.eps):
-        logs.setdefault(log.budget, []).append(log)
-    return logs
 
 
 def _escapes(found: list[Training]) -> str:
     return ", ".join(str(escape(log, LEVEL) or f"> {log.steps:,}") for log in found)
-
-
-def _over(values: Iterable[float]) -> str:
-    """Mean ± sample standard deviation, which is not known of one."""
-    each = np.array(list(values), dtype=float)
-    return plus_minus(each.mean(), each.std(ddof=1) if len(each) > 1 else math.nan)
 
 
 if __name__ == "__main__":
