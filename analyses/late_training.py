@@ -31,6 +31,7 @@ LAST, TARGET = 4, 7
 NORMS: dict[str, Callable[[Training, Any], float]] = {
     "all training data": lambda _, found: found.gradient_norm,
     "mini-batch": lambda log, _: float(np.median(_end(log, "gradient_norm", LAST))),
+    "its 95 % quantile": lambda log, _: float(np.quantile(_end(log, "gradient_norm", LAST), 0.95)),
     "one example": lambda _, found: found.per_example["mean"],
 }
 
@@ -67,7 +68,7 @@ def tables(folder: Path) -> str:
     logs, gradients = by_eps(folder, "log"), by_eps(folder, "gradient")
     clean = next(iter(logs.values()))
     pairs = {eps: list(zip(logs[eps], gradients[eps], strict=True)) for eps in logs}
-    lines = ["| eps | loss | robust error | " + " | ".join(NORMS) + " | noise scale |", f"|{' --- |' * 7}"]
+    lines = ["| eps | loss | robust error | " + " | ".join(NORMS) + " | noise scale |", f"|{' --- |' * 8}"]
     for eps, each in pairs.items():
         found = [result for _, result in each]
         cells = [
@@ -81,7 +82,7 @@ def tables(folder: Path) -> str:
         "",
         f"| eps | {' | '.join(f'{name} / loss' for name in NORMS)} | mini-batch, end / begin of target "
         "| mini-batch / clean at equal loss |",
-        f"|{' --- |' * 6}",
+        f"|{' --- |' * 7}",
     ]
     for eps, each in pairs.items():
         cells = [over_seeds(norm(*pair) / pair[1].loss for pair in each) for norm in NORMS.values()]

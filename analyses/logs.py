@@ -30,9 +30,8 @@ def keep_log(checkpoint: Path, output: Path) -> None:
         atomic(output) as temporary,
         h5py.File(temporary, "w", libver="v110") as packed,  # older layouts take 14 kB more
     ):
-        packed.attrs.update(log.attrs)
         of = json.loads(log.attrs["checkpoint"]) | {"path": os.path.relpath(checkpoint)}
-        packed.attrs["checkpoint"] = json.dumps(of)
+        packed.attrs.update({**log.attrs, "checkpoint": json.dumps(of)})
         for name, group in log.items():
             copy = packed.create_group(name)
             copy.attrs.update(group.attrs)

@@ -69,7 +69,7 @@ def draw() -> Figure:
         distance.set_ylim(bottom=0)
         escapes(constant, looks, out)
         loss.annotate("budget constant", (90, 2.36), ha="center", va="bottom", fontsize=7)
-        loss.annotate("warmed up", (22, 1.35), ha="right", fontsize=7)
+        loss.annotate("warmed up", (15, 1.35), ha="right", fontsize=7)
         (log, *_), *_ = warm.values()
         reached = log.step[np.isclose(log.each_eps, log.eps)][0]
         loss.axvline(reached, ymax=0.12, color="0.45", linewidth=0.7)

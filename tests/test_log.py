@@ -124,7 +124,9 @@ def test_a_running_statistic_is_that_of_the_values_around(count, window, statist
     assert np.allclose(running(statistic, values, window), expected, rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize(("falls", "window", "out"), [(200, 1, 200), (200, 5, 199), (2001, 5, 2000), (1, 5, 1)])
+@pytest.mark.parametrize(
+    ("falls", "window", "out"), [(200, 1, 200), (200, 5, 199), (2001, 5, 2000), (1, 5, 1)]
+)
 def test_a_training_escapes_where_the_mean_loss_around_is_first_below_the_level(falls, window, out):
     log = Log()
     for step in range(1, 2051):
