@@ -65,7 +65,7 @@ def draw() -> Figure:
         for letter, axes in zip("abcd", (over, against, raw, relative), strict=True):
             axes.set_title(f"({letter})", loc="left", fontsize=STYLE["font.size"])
         against.legend(frameon=False, title="(a), (b)", alignment="left", handletextpad=0.2)
-        raw.legend(frameon=False, title="(c), (d)", alignment="left", loc="lower right", borderaxespad=0.1)
+        raw.legend(frameon=False, loc="lower right", borderaxespad=0.1)
     return canvas
 
 
