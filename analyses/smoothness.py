@@ -1,0 +1,46 @@
+"""Gradient scatter of nets trained at five budgets, each at its own, one also at the others; at several seeds.
+
+Answers to the paper's Proposition 2: near the weights the gradient of L_eps changes by L_θθ h at most, and by
+2 eps L_θx, a jump where worst inputs switch. Does the gradient jump, does the jump grow with eps, is it the
+adversary's doing, and is the loss less smooth? R(h) = ‖∇L_eps(θ + h v) − ∇L_eps(θ)‖ is measured with the
+adversary following the weights and, as a control, frozen at θ. Another control tells the net from the budget:
+nets trained at one budget (`--crossed`) are measured at all of them. With each seed the net, the examples,
+the random starts and the random direction are drawn anew.
+
+Prints the tables of docs/reproduction/smoothness.md. Carries on where it stopped; ten minutes on one core
+where the nets are trained. figures/smoothness.py draws it.
+
+    python analyses/smoothness.py [--eps LIST] [--seeds 0,1,2] [--radii 1e-3:0.316:6] [--examples 500]
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from once import once
+from trained import arguments, nets
+
+
+def measured(told: Namespace) -> Path:
+    """The folder of the results: of each net one file at its own budget, of some a second at all others."""
+    folder, net = told.results / "smoothness", nets(told, "cosine", "cosine")
+    options = {"data": told.data, "examples": told.examples, "attack": told.attack, "radii": told.radii}
+    for seed in told.seeds:
+        for eps in told.eps:
+            name = f"eps{eps}_seed{seed}"
+            once(folder / f"{name}.h5", "scatter", net, eps, seed, eps, directions=told.directions, **options)
+            if eps == told.crossed and len(told.eps) > 1:
+                others = ",".join(other for other in told.eps if other != eps)
+                once(folder / f"{name}_others.h5", "scatter", net, eps, seed, others, **options)
+    return folder
+
+
+if __name__ == "__main__":
+    parser = arguments(__doc__)
+    parser.set_defaults(examples=500)
+    parser.add_argument("--crossed", default="0.2", help="nets trained at this budget are measured at all")
+    parser.add_argument("--attack", default="pgd:steps=20")
+    parser.add_argument("--radii", default="1e-3:0.316:6")
+    parser.add_argument("--directions", default="random,eigenvector:1")
+    measured(parser.parse_args())
