@@ -58,11 +58,16 @@ def interval(values: Sequence[float]) -> str:
 
 
 def powers(each: dict[str, list[Any]], value: Callable[[Any], float]) -> list[float]:
-    """Of each seed the power of eps that a number grows with: the slope of its logarithm against log eps."""
-    some = {float(eps): results for eps, results in each.items() if float(eps)}
-    columns = np.transpose([[value(r) for r in results] for results in some.values()])
+    """Of each seed the power of eps that a number grows with: the slope of its logarithm against log eps.
+
+    NaN where the number is not positive, or there is one budget.
+    """
+    eps = [float(eps) for eps in each if float(eps)]
+    columns = np.transpose([[value(r) for r in results] for results in each.values() if results[0].eps])
     return [
-        float(np.polyfit(np.log(list(some)), np.log(column), 1)[0]) if (column > 0).all() else float("nan")
+        float(np.polyfit(np.log(eps), np.log(column), 1)[0])
+        if len(eps) > 1 and (column > 0).all()
+        else float("nan")
         for column in columns
     ]
 

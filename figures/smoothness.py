@@ -17,15 +17,33 @@ from landscape.plot.style import STYLE, against_eps
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "data/results"
 TOP = "eigenvector:1"
+RANDOM, EIGENVECTOR, CROSSED = ("o", 0.0), ("s", 0.45), ("D", 0.75)
+"""Markers and shades."""
 
 
 def trend(
-    axes: Axes, each: list[list[Any]], way: str, value: Callable[[Any], float], *look: Any, **more: Any
+    axes: Axes,
+    each: list[list[Any]],
+    way: str,
+    value: Callable[[Any], float],
+    label: str,
+    look: tuple[str, float],
+    **more: Any,
 ) -> None:
-    """A number against the budget, mean and standard deviation over the seeds."""
+    """A number against the budget: mean and standard deviation over the seeds."""
     along = [results for results in each if results[0].direction == way]
     means, deviations = zip(*(over_seeds([value(r) for r in results]) for results in along), strict=True)
-    against_eps(axes, [results[0] for results in along], means, *look, deviations, **more)
+    against_eps(axes, [results[0] for results in along], means, label, *look, deviations, **more)
+
+
+def jumps(axes: Axes, each: list[list[Any]]) -> None:
+    """What h → 0 leaves of R(h), along random directions, re-attacked and frozen, and what other starts do."""
+    trend(axes, each, "random", lambda r: r.floor, "floor: other starts, $h$ = 0", ("^", 0.75), hollow=True)
+    trend(axes, each, "random", lambda r: r.jump, "random $v$", RANDOM)
+    if any(results[0].direction == TOP for results in each):
+        trend(axes, each, TOP, lambda r: r.jump, "top eigenvector", EIGENVECTOR)
+    trend(axes, each, "random", lambda r: r.jump_frozen, "random $v$, frozen", ("x", 0.0), hollow=True)
+    axes.set_ylabel("jump of the gradient")
 
 
 def draw(results: Path = RESULTS) -> Figure:
@@ -33,39 +51,30 @@ def draw(results: Path = RESULTS) -> Figure:
     folder = results / "smoothness"
     own = together(folder.glob("eps*_seed?.h5"))
     crossed = together([*folder.glob("eps0.2_seed?.h5"), *folder.glob("eps0.2_seed?_others.h5")])
+    crossed = [each for each in crossed if each[0].direction == "random"]
     attacked, fixed = ([each for each in some if each[0].eps] for some in (own, crossed))
     with matplotlib.rc_context(STYLE):
-        canvas = Figure(figsize=(7.0, 5.2))
+        canvas = Figure(figsize=(7.0, 5.4))
         (first, second, third), (fourth, fifth, sixth) = canvas.subplots(2, 3)
         run = averaged(own, "scatter")
-        for axes, way, name in ((first, "random", "random"), (second, TOP, "top eigenvector")):
+        for axes, way in ((first, "random"), (second, TOP)):
             scatter(run, axes, direction=way, beside=[run])
-            lines = [line for line in axes.lines if line.get_label().startswith(r"$\epsilon")]
-            labels = [line.get_label().split(",")[0] for line in lines]
-            axes.legend(lines, labels, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
-        second.set_ylabel("")
-        second.sharey(first)
-        trend(third, own, "random", lambda r: r.slope, "random", "o", 0.0)
-        trend(third, own, TOP, lambda r: r.slope, "top eigenvector", "s", 0.45)
-        third.set_ylabel("slope of $R(h)$")
+            axes.set_xlabel("radius $h$")
+        first.sharey(second)
         for axes, each in ((fourth, own), (fifth, crossed)):
-            trend(axes, each, "random", lambda r: r.jump, "random", "o", 0.0)
-            if each is own:
-                trend(axes, each, TOP, lambda r: r.jump, "top eigenvector", "s", 0.45)
-            trend(axes, each, "random", lambda r: r.floor, "floor", "^", 0.75, hollow=True)
-            trend(axes, each, "random", lambda r: r.jump_frozen, "random, frozen", "v", 0.0, hollow=True)
-        trend(sixth, attacked, "random", lambda r: 100 * r.share, "random", "o", 0.0)
-        trend(sixth, attacked, TOP, lambda r: 100 * r.share, "top eigenvector", "s", 0.45)
-        trend(
-            sixth,
-            fixed,
-            "random",
-            lambda r: 100 * r.share,
-            "net trained at 0.2, random",
-            "D",
-            0.75,
-            hollow=True,
-        )
+            jumps(axes, each)
+        fourth.sharey(fifth)
+        for look, each, way, label in (
+            (RANDOM, own, "random", "random $v$"),
+            (EIGENVECTOR, own, TOP, "top eigenvector"),
+            (CROSSED, crossed, "random", "random $v$, trained at 0.2"),
+        ):
+            trend(third, each, way, lambda r: r.slope, label, look)
+            attacked = [results for results in each if results[0].eps]
+            trend(sixth, attacked, way, lambda r: 100 * r.share, label, look)
+        third.set_ylabel("slope of $R(h)$")
+        sixth.set_ylabel(r"jump / $2\epsilon L_{\theta x}$ (%)")
+        sixth.set_ylim(bottom=0)
     return canvas
 
 

@@ -272,9 +272,8 @@ def test_the_radius_of_a_cosine_is_on_the_line_between_its_neighbours():
     (found,) = perturbation(logistic("linf"), radii="0.01,0.1,1,10")
     found = replace(found, cosine=np.array([0.95, 0.9, 0.5, 0.8]))
     assert found.falls_to(0.7) == pytest.approx(math.sqrt(0.1 * 1), rel=1e-12)
-    assert found.falls_to(0.8) == pytest.approx(
-        10**-0.75, rel=1e-12
-    )  # where it falls, not where it rises again
+    # Where it falls, not where it rises again.
+    assert found.falls_to(0.8) == pytest.approx(10**-0.75, rel=1e-12)
     assert found.falls_to(0.5) == pytest.approx(1, rel=1e-12)
     assert (found.falls_to(0.97), found.falls_to(0.4)) == (0, math.inf)
 
