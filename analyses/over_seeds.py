@@ -5,6 +5,7 @@ What the studies of one analyzer have in common; not a study itself.
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,46 @@ from landscape.format import plus_minus
 from landscape.progress import progress
 
 
+def each_net(told: Namespace, name: str, analyzer: str, net: Callable[..., Path]) -> Path:
+    """Measure the nets of all budgets and seeds; the folder of the results.
+
+    Of each net there is a file for its own budget, and of those trained at the budget `crossed` another one
+    for all others, along the first direction. Random numbers have the seed of the net.
+    """
+    folder = told.results / name
+    options = {"data": told.data, "examples": told.examples, "attack": told.attack, "radii": told.radii}
+    for seed in told.seeds:
+        for eps in told.eps:
+            stem, others = f"eps{eps}_seed{seed}", [other for other in told.eps if other != eps]
+            ways = told.directions
+            once(folder / f"{stem}.h5", analyzer, net, eps, seed, eps, directions=ways, **options)
+            if eps == told.crossed and others:
+                ways = ways.split(",")[0]
+                output = folder / f"{stem}_others.h5"
+                once(output, analyzer, net, eps, seed, ",".join(others), directions=ways, **options)
+    return folder
+
+
 def once(
     output: Path, analyzer: str, net: Callable[..., Path], eps: str, seed: int, budgets: str, **options: Any
 ) -> None:
-    """Measure the net trained at eps with a seed under some budgets, from random numbers of the same seed.
-
-    A file that is complete is left as it is.
-
-    options: keyword arguments of `landscape.measure` and of the analyzer
-    """
+    """Measure the net trained at eps with a seed; a file that is complete is left as it is."""
     if output.exists() and load(output).complete:
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     with progress() as watch:
         measure(analyzer, net(eps, seed), budgets, seed=seed, output=output, watch=watch, **options)
+
+
+def own(folder: Path, direction: str) -> dict[str, list[Any]]:
+    """The results of nets at the budget that they were trained with, of each budget one for each seed."""
+    return together(folder.glob("eps*_seed?.h5"), direction)
+
+
+def crossed(folder: Path) -> dict[str, list[Any]]:
+    """The results of the nets that are measured at all budgets."""
+    names = {path.name.removesuffix("_others.h5") for path in folder.glob("*_others.h5")}
+    return together((path for name in names for path in folder.glob(f"{name}*.h5")), "random")
 
 
 def together(paths: Iterable[Path], direction: str) -> dict[str, list[Any]]:

@@ -2,8 +2,9 @@
 
 Answers to the paper's Figure 4. Its claims: the similarity falls with h; faster at larger budgets; faster
 along the top eigenvector of the Hessian than along random directions. Each net is looked at with the budget
-that it was trained with. With each seed the net, the examples, the random starts and the random direction are
-drawn anew.
+that it was trained with; as a control, which tells the net from the budget, nets trained at one budget
+(`--crossed`) are at all of them. With each seed the net, the examples, the random starts and the random
+direction are drawn anew.
 
 Prints the tables of docs/reproduction/perturbation_similarity.md. Carries on where it stopped; ten minutes on
 one core where the nets are trained. figures/perturbation_similarity.py draws it.
@@ -14,27 +15,17 @@ one core where the nets are trained. figures/perturbation_similarity.py draws it
 from __future__ import annotations
 
 import math
-from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from over_seeds import interval, once, table, together
+from over_seeds import crossed, each_net, interval, own, table
 from trained import EPS, arguments, nets
 
 from landscape import load
 
 WAYS = ("random", "eigenvector:1")
-
-
-def measured(told: Namespace) -> Path:
-    """The folder of the results, a file for each net."""
-    folder, net = told.results / "perturbation_similarity", nets(told, "cosine", "cosine")
-    options = {name: getattr(told, name) for name in ("data", "examples", "attack", "radii", "directions")}
-    for seed in told.seeds:
-        for eps in told.eps:
-            once(folder / f"eps{eps}_seed{seed}.h5", "perturbation", net, eps, seed, eps, **options)
-    return folder
 
 
 def half_way(result: Any) -> float:
@@ -58,34 +49,38 @@ NUMBERS = {
 
 def tables(folder: Path) -> str:
     """What the page tells: similarity along both directions, its trend with eps, and how they differ."""
-    each = {way: together(folder.glob("eps*_seed?.h5"), way) for way in WAYS}
+    each = {way: own(folder, way) for way in WAYS}
     told = [f"{way}:\n\n{table(results, NUMBERS)}" for way, results in each.items()]
-    lengths = {
-        eps: [
-            load(path).provenance["checkpoint"]["theta_norm"]
-            for path in sorted(folder.glob(f"eps{eps}_*.h5"))
-        ]
-        for eps in each["random"]
-    }
+    told.append(f"one net, random:\n\n{table(crossed(folder), NUMBERS)}")
+    lengths = {eps: _lengths(folder.glob(f"eps{eps}_seed?.h5")) for eps in each["random"]}
     told.append(table(lengths, {"‖θ‖": float}))
+    halves = {way: _halves(results) for way, results in each.items()}
+    relative = {f"{way}, h / ‖θ‖": found - np.log10([*lengths.values()]) for way, found in halves.items()}
     eps = [float(eps) for eps in lengths]
-    halves = {way: np.array([[half_way(r) for r in rs] for rs in each[way].values()]) for way in WAYS}
-    for way, decades in halves.items():
-        for name, values in (("h", decades), ("h / ‖θ‖", decades - np.log10([*lengths.values()]))):
-            steps = np.polyfit(eps, values, 1)[0] / 10
-            told.append(f"Decades of the half-way {name} for each 0.1 of eps, {way}: {interval(steps)}")
+    for name, decades in (halves | relative | {"one net, random": _halves(crossed(folder))}).items():
+        steps = np.polyfit(eps, decades, 1)[0] / 10
+        told.append(f"Decades of the half-way h for each 0.1 of eps, {name}: {interval(steps)}")
     apart = halves[WAYS[0]] - halves[WAYS[1]]
     for name, decades in (*zip(lengths, apart, strict=True), ("all eps", apart.mean(axis=0))):
-        told.append(
-            f"Decades from the half-way h of the eigenvector to the random one, {name}: {interval(decades)}"
-        )
+        told.append(f"Decades by which the half-way h is larger at random, {name}: {interval(decades)}")
     return "\n\n".join(told)
+
+
+def _halves(each: dict[str, list[Any]]) -> np.ndarray:
+    """(budgets, seeds)"""
+    return np.array([[half_way(result) for result in results] for results in each.values()])
+
+
+def _lengths(paths: Iterable[Path]) -> list[float]:
+    return [load(path).provenance["checkpoint"]["theta_norm"] for path in sorted(paths)]
 
 
 if __name__ == "__main__":
     parser = arguments(__doc__)
     parser.set_defaults(eps=EPS[1:], examples=500)
+    parser.add_argument("--crossed", default="0.2", help="nets trained at this budget are measured at all")
     parser.add_argument("--attack", default="pgd:steps=20")
     parser.add_argument("--radii", default="1e-5:1:9")
     parser.add_argument("--directions", default="random,eigenvector:1")
-    print(tables(measured(parser.parse_args())))
+    told = parser.parse_args()
+    print(tables(each_net(told, "perturbation_similarity", "perturbation", nets(told, "cosine", "cosine"))))

@@ -15,11 +15,10 @@ where the nets are trained. figures/smoothness.py draws it.
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
-from over_seeds import interval, once, powers, table, together
+from over_seeds import crossed, each_net, interval, own, powers, table
 from trained import arguments, nets
 
 NUMBERS = {
@@ -38,30 +37,14 @@ NUMBERS = {
 GROWING = ("jump", "floor", "L_θx", "slope", "slope, frozen")
 
 
-def measured(told: Namespace) -> Path:
-    """The folder of the results: of each net one file at its own budget, of some a second at all others."""
-    folder, net = told.results / "smoothness", nets(told, "cosine", "cosine")
-    options = {"data": told.data, "examples": told.examples, "attack": told.attack, "radii": told.radii}
-    for seed in told.seeds:
-        for eps in told.eps:
-            name = f"eps{eps}_seed{seed}"
-            once(folder / f"{name}.h5", "scatter", net, eps, seed, eps, directions=told.directions, **options)
-            if eps == told.crossed and len(told.eps) > 1:
-                others = ",".join(other for other in told.eps if other != eps)
-                once(folder / f"{name}_others.h5", "scatter", net, eps, seed, others, **options)
-    return folder
-
-
 def tables(folder: Path) -> str:
     """What the page tells: the nets at their own budgets, one of them at all, and the powers of eps."""
-    own = {way: together(folder.glob("eps*_seed?.h5"), way) for way in ("random", "eigenvector:1")}
-    names = {path.name.removesuffix("_others.h5") for path in folder.glob("*_others.h5")}
-    crossed = together((path for name in names for path in folder.glob(f"{name}*.h5")), "random")
+    at_own, at_all = {way: own(folder, way) for way in ("random", "eigenvector:1")}, crossed(folder)
     told = [
-        *(f"Own budgets, {way}:\n\n{table(each, NUMBERS)}" for way, each in own.items()),
-        f"One net, random:\n\n{table(crossed, NUMBERS)}",
+        *(f"Own budgets, {way}:\n\n{table(each, NUMBERS)}" for way, each in at_own.items()),
+        f"One net, random:\n\n{table(at_all, NUMBERS)}",
     ]
-    for name, each in (own | {"one net": crossed}).items():
+    for name, each in (at_own | {"one net, random": at_all}).items():
         grown = (f"{number} {interval(powers(each, NUMBERS[number]))}" for number in GROWING)
         told.append(f"Power of eps, {name}: {', '.join(grown)}")
     return "\n\n".join(told)
@@ -78,4 +61,5 @@ if __name__ == "__main__":
     parser.add_argument("--attack", default="pgd:steps=20")
     parser.add_argument("--radii", default="1e-3:0.316:6")
     parser.add_argument("--directions", default="random,eigenvector:1")
-    print(tables(measured(parser.parse_args())))
+    told = parser.parse_args()
+    print(tables(each_net(told, "smoothness", "scatter", nets(told, "cosine", "cosine"))))

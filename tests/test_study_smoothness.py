@@ -23,7 +23,6 @@ TINY = {
 }
 SMOOTHNESS = [f"eps{eps}_seed{seed}" for eps in ("0", "0.1", "0.2", "0.3", "0.4") for seed in range(3)]
 OTHERS = [f"eps0.2_seed{seed}_others" for seed in range(3)]
-SIMILARITY = SMOOTHNESS[3:]
 WAYS = ("random", "eigenvector:1")
 
 
@@ -58,7 +57,7 @@ def stored(name, files, field, way):
     ("name", "eps", "stems"),
     [
         ("smoothness", "0,0.2", ["eps0.2_seed{}", "eps0.2_seed{}_others", "eps0_seed{}"]),
-        ("perturbation_similarity", "0.1,0.2", ["eps0.1_seed{}", "eps0.2_seed{}"]),
+        ("perturbation_similarity", "0.1,0.2", ["eps0.1_seed{}", "eps0.2_seed{}", "eps0.2_seed{}_others"]),
     ],
 )
 def test_a_study_carries_on_where_it_stopped(name, eps, stems, tmp_path, monkeypatch, capsys):
@@ -74,14 +73,15 @@ def test_a_study_carries_on_where_it_stopped(name, eps, stems, tmp_path, monkeyp
     for path in again:
         run = load(path)
         others = "others" in path.stem
-        budgets = ["0"] if others else [path.stem.split("_")[0].removeprefix("eps")]
+        budgets = [eps.split(",")[0]] if others else [path.stem.split("_")[0].removeprefix("eps")]
         ways = WAYS[:1] if others else WAYS
         assert [(r.budget, r.direction) for r in run.results] == [(b, w) for b in budgets for w in ways]
         assert run.provenance["seed"] == int(path.stem.split("_")[1][-1])
 
 
 @pytest.mark.parametrize(
-    ("name", "files"), [("smoothness", SMOOTHNESS + OTHERS), ("perturbation_similarity", SIMILARITY)]
+    ("name", "files"),
+    [("smoothness", SMOOTHNESS + OTHERS), ("perturbation_similarity", SMOOTHNESS[3:] + OTHERS)],
 )
 def test_the_results_in_the_repository_are_complete_and_tell_no_machine(name, files):
     paths = sorted((RESULTS / name).iterdir())
