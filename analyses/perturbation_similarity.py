@@ -34,16 +34,21 @@ def half_way(result: Any) -> float:
     return math.log10(radius) if 0 < radius < math.inf else math.nan
 
 
+def near(result: Any, name: str, h: float = 1e-3) -> float:
+    """A number at the radius that is nearest to h."""
+    return float(getattr(result, name)[np.abs(np.log(result.radii / h)).argmin()])
+
+
 NUMBERS = {
     "floor": lambda r: r.floor,
     "log10 h, half-way": half_way,
-    "cosine, smallest h": lambda r: r.cosine[0],
+    "cosine, h ≈ 0.001": lambda r: near(r, "cosine"),
+    "distance, h ≈ 0.001": lambda r: near(r, "distance"),
+    "opposite sign, h ≈ 0.001": lambda r: near(r, "flipped"),
     "cosine, largest h": lambda r: r.cosine[-1],
-    "largest rise with h": lambda r: max(0.0, *np.diff(r.cosine)),
-    "its error": lambda r: r.cosine_stderr.max(),
-    "same sign, largest h": lambda r: r.sign_agreement[-1],
-    "distance, largest h": lambda r: r.distance[-1],
     "other label, largest h": lambda r: r.label_flips[-1],
+    "largest rise with h": lambda r: max(0.0, *np.diff(r.cosine)),
+    "largest error": lambda r: r.cosine_stderr.max(),
 }
 
 
