@@ -49,15 +49,15 @@ def once(
         measure(analyzer, net(eps, seed), budgets, seed=seed, output=output, watch=watch, **options)
 
 
-def own(folder: Path, direction: str) -> dict[str, list[Any]]:
+def own(folder: Path, direction: str, seeds: Iterable[int]) -> dict[str, list[Any]]:
     """The results of nets at the budget that they were trained with, of each budget one for each seed."""
-    return together(folder.glob("eps*_seed?.h5"), direction)
+    return together((path for seed in seeds for path in folder.glob(f"eps*_seed{seed}.h5")), direction)
 
 
-def crossed(folder: Path) -> dict[str, list[Any]]:
+def crossed(folder: Path, seeds: Iterable[int]) -> dict[str, list[Any]]:
     """The results of the nets that are measured at all budgets."""
-    names = {path.name.removesuffix("_others.h5") for path in folder.glob("*_others.h5")}
-    return together((path for name in names for path in folder.glob(f"{name}*.h5")), "random")
+    others = [path for seed in seeds for path in folder.glob(f"eps*_seed{seed}_others.h5")]
+    return together([*others, *(Path(str(path).replace("_others", "")) for path in others)], "random")
 
 
 def together(paths: Iterable[Path], direction: str) -> dict[str, list[Any]]:
@@ -99,9 +99,19 @@ def powers(each: dict[str, list[Any]], value: Callable[[Any], float]) -> list[fl
     ]
 
 
+def decades(each: dict[str, list[Any]], value: Callable[[Any], float]) -> list[float]:
+    """Of each seed by how much a logarithm to base 10 grows with 0.1 of eps, over the budgets above 0."""
+    some = {float(eps): [value(r) for r in results] for eps, results in each.items() if results[0].eps}
+    return (np.polyfit(list(some), list(some.values()), 1)[0] / 10).tolist() if len(some) > 1 else [np.nan]
+
+
 def table(each: dict[str, list[Any]], values: dict[str, Callable[[Any], float]]) -> str:
     """Numbers of each budget over the seeds, as Markdown."""
-    rows = [["eps", *values], ["---"] * (1 + len(values))]
-    for eps, results in each.items():
-        rows.append([eps, *(spread([value(r) for r in results]) for value in values.values())])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = {eps: [spread([f(r) for r in results]) for f in values.values()] for eps, results in each.items()}
+    return markdown("eps", [*values], rows)
+
+
+def markdown(corner: str, titles: Sequence[str], rows: dict[str, Sequence[str]]) -> str:
+    """A table with the names of its rows."""
+    lines = [[corner, *titles], ["---"] * (1 + len(titles)), *([name, *row] for name, row in rows.items())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -15,23 +15,24 @@ one core where the nets are trained. figures/perturbation_similarity.py draws it
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from over_seeds import crossed, each_net, interval, own, table
+from over_seeds import crossed, each_net, interval, markdown, own, table
 from trained import EPS, arguments, nets
 
 from landscape import load
 
-WAYS = ("random", "eigenvector:1")
-
 
 def half_way(result: Any) -> float:
-    """log10 of the radius at which the cosine is half-way from 1 to its floor; NaN outside the radii."""
-    radius = result.falls_to((1 + result.floor) / 2)
-    return math.log10(radius) if 0 < radius < math.inf else math.nan
+    """log10 of the radius at which the cosine is half-way from 1 to its floor; NaN where it never is.
+
+    Where it is there at the smallest radius already, it is that one: an upper bound.
+    """
+    radius = max(result.falls_to((1 + result.floor) / 2), result.radii[0])
+    return math.log10(radius) if radius < math.inf else math.nan
 
 
 def near(result: Any, name: str, h: float = 1e-3) -> float:
@@ -47,27 +48,30 @@ NUMBERS = {
     "opposite sign, h ≈ 0.001": lambda r: near(r, "flipped"),
     "cosine, largest h": lambda r: r.cosine[-1],
     "other label, largest h": lambda r: r.label_flips[-1],
-    "largest rise with h": lambda r: max(0.0, *np.diff(r.cosine)),
-    "largest error": lambda r: r.cosine_stderr.max(),
 }
 
 
-def tables(folder: Path) -> str:
+def tables(folder: Path, seeds: Sequence[int] = (0, 1, 2)) -> str:
     """What the page tells: similarity along both directions, its trend with eps, and how they differ."""
-    each = {way: own(folder, way) for way in WAYS}
-    told = [f"{way}:\n\n{table(results, NUMBERS)}" for way, results in each.items()]
-    told.append(f"one net, random:\n\n{table(crossed(folder), NUMBERS)}")
-    lengths = {eps: _lengths(folder.glob(f"eps{eps}_seed?.h5")) for eps in each["random"]}
+    each = {
+        "random": own(folder, "random", seeds),
+        "top eigenvector": own(folder, "eigenvector:1", seeds),
+        "random, nets trained at one budget": crossed(folder, seeds),
+    }
+    told = [f"{name}\n\n{table(results, NUMBERS)}" for name, results in each.items()]
+    lengths = {eps: _lengths(folder, eps, seeds) for eps in each["random"]}
     told.append(table(lengths, {"‖θ‖": float}))
-    halves = {way: _halves(results) for way, results in each.items()}
-    relative = {f"{way}, h / ‖θ‖": found - np.log10([*lengths.values()]) for way, found in halves.items()}
     eps = [float(eps) for eps in lengths]
-    for name, decades in (halves | relative | {"one net, random": _halves(crossed(folder))}).items():
-        steps = np.polyfit(eps, decades, 1)[0] / 10
-        told.append(f"Decades of the half-way h for each 0.1 of eps, {name}: {interval(steps)}")
-    apart = halves[WAYS[0]] - halves[WAYS[1]]
-    for name, decades in (*zip(lengths, apart, strict=True), ("all eps", apart.mean(axis=0))):
-        told.append(f"Decades by which the half-way h is larger at random, {name}: {interval(decades)}")
+    halves = {name: _halves(results) for name, results in each.items()}
+    trends = {}
+    for name, decades in halves.items():
+        norms = [1.0] if "one" in name else [*lengths.values()]  # one net has one length
+        trends[name] = [interval(np.polyfit(eps, d, 1)[0] / 10) for d in (decades, decades - np.log10(norms))]
+    told.append(markdown("decades for 0.1 of eps", ("h", "h / ‖θ‖"), trends))
+    apart = halves["random"] - halves["top eigenvector"]
+    rows = dict(zip(lengths, ([interval(decades)] for decades in apart), strict=True))
+    rows["mean"] = [interval(apart.mean(axis=0))]
+    told.append(markdown("eps", ("decades from the eigenvector to random",), rows))
     return "\n\n".join(told)
 
 
@@ -76,8 +80,9 @@ def _halves(each: dict[str, list[Any]]) -> np.ndarray:
     return np.array([[half_way(result) for result in results] for results in each.values()])
 
 
-def _lengths(paths: Iterable[Path]) -> list[float]:
-    return [load(path).provenance["checkpoint"]["theta_norm"] for path in sorted(paths)]
+def _lengths(folder: Path, eps: str, seeds: Sequence[int]) -> list[float]:
+    paths = (folder / f"eps{eps}_seed{seed}.h5" for seed in seeds)
+    return [load(path).provenance["checkpoint"]["theta_norm"] for path in paths]
 
 
 if __name__ == "__main__":
@@ -88,4 +93,9 @@ if __name__ == "__main__":
     parser.add_argument("--radii", default="1e-5:1:9")
     parser.add_argument("--directions", default="random,eigenvector:1")
     told = parser.parse_args()
-    print(tables(each_net(told, "perturbation_similarity", "perturbation", nets(told, "cosine", "cosine"))))
+    print(
+        tables(
+            each_net(told, "perturbation_similarity", "perturbation", nets(told, "cosine", "cosine")),
+            told.seeds,
+        )
+    )

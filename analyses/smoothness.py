@@ -15,43 +15,52 @@ where the nets are trained. figures/smoothness.py draws it.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from over_seeds import crossed, each_net, interval, own, powers, table
+from over_seeds import crossed, decades, each_net, interval, markdown, own, powers, table
 from trained import arguments, nets
 
-NUMBERS = {
+
+def change(result: Any, name: str = "change", h: float = 0.01) -> float:
+    """log10 of R at the radius that is nearest to h."""
+    values = getattr(result, name)
+    return math.log10(values[np.abs(np.log(result.radii / h)).argmin()])
+
+
+JUMPS = {
     "jump": lambda r: r.jump,
-    "frozen": lambda r: r.jump_frozen,
-    "unbiased": lambda r: r.jump_unbiased,
+    "frozen jump": lambda r: r.jump_frozen,
+    "unbiased jump": lambda r: r.jump_unbiased,
     "floor": lambda r: r.floor,
-    "L_θx": lambda r: r.mixed,
     "jump / bound, %": lambda r: 100 * r.share,
-    "slope": lambda r: r.slope,
-    "slope, frozen": lambda r: r.slope_frozen,
-    "κ / frozen κ": lambda r: (r.kappa / r.kappa_frozen)[_near(r.radii, 0.1)],
-    "R / frozen R": lambda r: (r.change / r.change_frozen)[_near(r.radii, 0.01)],
-    "misfit": lambda r: r.misfit,
 }
-GROWING = ("jump", "floor", "L_θx", "slope", "slope, frozen")
+CHANGES = {
+    "log10 R(0.01)": change,
+    "frozen log10 R(0.01)": lambda r: change(r, "change_frozen"),
+}
+SECOND = {"κ / vᵀHv": lambda r: r.ratio}
+GROWING = {name: JUMPS[name] for name in ("jump", "floor")} | {"L_θx": lambda r: r.mixed}
 
 
-def tables(folder: Path) -> str:
-    """What the page tells: the nets at their own budgets, one of them at all, and the powers of eps."""
-    at_own, at_all = {way: own(folder, way) for way in ("random", "eigenvector:1")}, crossed(folder)
+def tables(folder: Path, seeds: Sequence[int] = (0, 1, 2)) -> str:
+    """What the page tells: the jumps, how R(h) grows, and the trends of both with eps."""
+    random, top = (own(folder, way, seeds) for way in ("random", "eigenvector:1"))
+    one = crossed(folder, seeds)
     told = [
-        *(f"Own budgets, {way}:\n\n{table(each, NUMBERS)}" for way, each in at_own.items()),
-        f"One net, random:\n\n{table(at_all, NUMBERS)}",
+        f"random\n\n{table(random, JUMPS | CHANGES)}",
+        f"random, nets trained at one budget\n\n{table(one, JUMPS | CHANGES)}",
+        f"top eigenvector\n\n{table(top, JUMPS | CHANGES | SECOND)}",
     ]
-    for name, each in (at_own | {"one net, random": at_all}).items():
-        grown = (f"{number} {interval(powers(each, NUMBERS[number]))}" for number in GROWING)
-        told.append(f"Power of eps, {name}: {', '.join(grown)}")
-    return "\n\n".join(told)
-
-
-def _near(radii: np.ndarray, h: float) -> int:
-    return int(np.abs(np.log(radii / h)).argmin())
+    rows = {}
+    for name, each in (("random", random), ("random, one net", one), ("top eigenvector", top)):
+        grown = [interval(powers(each, value)) for value in GROWING.values()]
+        rows[name] = [*grown, *(interval(decades(each, value)) for value in CHANGES.values())]
+    titles = [*(f"{name}: power of eps" for name in GROWING), "R(0.01): decades for 0.1 of eps", "frozen"]
+    return "\n\n".join([*told, markdown("", titles, rows)])
 
 
 if __name__ == "__main__":
@@ -62,4 +71,4 @@ if __name__ == "__main__":
     parser.add_argument("--radii", default="1e-3:0.316:6")
     parser.add_argument("--directions", default="random,eigenvector:1")
     told = parser.parse_args()
-    print(tables(each_net(told, "smoothness", "scatter", nets(told, "cosine", "cosine"))))
+    print(tables(each_net(told, "smoothness", "scatter", nets(told, "cosine", "cosine")), told.seeds))

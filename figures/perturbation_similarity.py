@@ -18,7 +18,8 @@ RESULTS = HERE.parent / "data/results"
 
 
 def half_way(result: Any) -> float:
-    return math.log10(result.falls_to((1 + result.floor) / 2))
+    """Where the cosine is half-way to its floor: at the smallest radius at least."""
+    return math.log10(max(result.falls_to((1 + result.floor) / 2), result.radii[0]))
 
 
 def draw(results: Path = RESULTS) -> Figure:
@@ -38,14 +39,17 @@ def draw(results: Path = RESULTS) -> Figure:
         last = places[3]
         for letter, axes, (way, found, title, marker, shade) in zip("abc", places, panels, strict=False):
             perturbation(runs[found is crossed], axes, direction=way, beside=runs)
-            names = axes.get_legend_handles_labels()
-            axes.legend(*names, loc="lower left", frameon=False, labelspacing=0.2, handlelength=1.2)
+            if letter == "a":
+                names = axes.get_legend_handles_labels()
+                axes.legend(*names, loc="lower left", frameon=False, labelspacing=0.2, handlelength=1.2)
+            else:
+                axes.get_legend().remove()
             axes.set_title(f"({letter}) {title}", loc="left", fontsize=STYLE["font.size"])
             each = [results for results in found if results[0].direction == way]
             means, deviations = zip(*(over_seeds([half_way(r) for r in some]) for some in each), strict=True)
             against_eps(last, [some[0] for some in each], means, title, marker, shade, deviations)
         last.set_ylabel(r"$\log_{10} h$, half-way to the floor")
-        last.get_legend().set_title("(d)")
+        last.get_legend().set_title("(d) bands and bars: deviation of 3 seeds")
     return canvas
 
 
