@@ -259,10 +259,12 @@ def test_json_has_the_documented_keys(run, tmp_path):
     assert (told["kind"], told["complete"], told["output"]) == ("sharpness", True, f"{tmp_path}/a.h5")
     assert told["checkpoint"].keys() == {
         *("path", "sha256", "format", "model", "parameters", "place", "removed", "added", "averaged"),
-        *("normalization", "ignored"),
+        *("normalization", "ignored", "theta_norm"),
     }
     assert 0 <= told["data"]["clean_accuracy"] <= 1
     assert told["checkpoint"]["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
+    weights = torch.cat([w.double().flatten() for w in torch.load("mine.pt").values()])
+    assert told["checkpoint"]["theta_norm"] == pytest.approx(weights.norm().item(), rel=1e-12)
     assert {"name", "split", "examples", "sha256"} <= told["data"].keys()
     assert (told["data"]["name"], told["data"]["split"], told["data"]["examples"]) == (
         "good.npz",
