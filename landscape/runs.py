@@ -29,7 +29,8 @@ from landscape.opening import users_code
 from landscape.record import Record, complete, depends_on, describe
 from landscape.results import Run
 from landscape.resume import load as load_state
-from landscape.resume import same_threads, state_path
+from landscape.resume import state_path
+from landscape.same import same_threads
 from landscape.schedules import CONSTANT, Schedule
 from landscape.subjects import EXAMPLES, Subject, beside, same_data, subject
 from landscape.task import Task
