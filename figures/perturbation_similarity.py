@@ -49,7 +49,7 @@ def draw(results: Path = RESULTS) -> Figure:
             means, deviations = zip(*(over_seeds([half_way(r) for r in some]) for some in each), strict=True)
             against_eps(last, [some[0] for some in each], means, title, marker, shade, deviations)
         last.set_ylabel(r"$\log_{10} h$, half-way to the floor")
-        last.get_legend().set_title("(d) bands and bars: deviation of 3 seeds")
+        last.get_legend().set_title("(d) radius half-way to the floor")
     return canvas
 
 

@@ -85,9 +85,9 @@ def draw(results: Path = RESULTS) -> Figure:
     with matplotlib.rc_context(STYLE):
         canvas = Figure(figsize=(7.0, 5.6))
         (first, second, third), (fourth, fifth, sixth) = canvas.subplots(2, 3)
+        second.sharey(first)
         for axes, each in zip((first, second), own.values(), strict=True):
             profile(axes, each, everything)
-        second.sharey(first)
         second.set_ylabel("")
         for way, each in own.items():
             trend(third, each, way, lambda r: change(r.radii, r.change), NAMES[way])

@@ -94,7 +94,7 @@ def test_the_results_in_the_repository_are_complete_and_tell_no_machine(name, fi
         assert told["checkpoint"]["path"] == f"data/nets/cosine/{path.stem.removesuffix('_others')}.pt"
         assert b"/tmp/" not in path.read_bytes()
         assert b"/work/" not in path.read_bytes()
-    assert sum(path.stat().st_size for path in paths) < 700_000
+    assert sum(path.stat().st_size for path in paths) < 900_000
 
 
 def lines(axes):
@@ -127,27 +127,32 @@ def holds(axes, values):
 
 def test_the_figure_of_smoothness_shows_the_results(monkeypatch):
     axes = canvas("smoothness", monkeypatch).axes
-    assert len(axes) == 6
+    assert [len(bars(panel)) for panel in axes] == [0, 0, 4, 3, 3, 2]
     eps, crossed = [0, 0.1, 0.2, 0.3, 0.4], [f"eps0.2_seed{seed}" for seed in range(3)] + OTHERS
 
-    def own(field, way="random"):
-        return stored("smoothness", SMOOTHNESS, field, way)
+    def of(field, way="random", files=SMOOTHNESS):
+        return stored("smoothness", files, field, way)
 
-    for panel, way in zip(axes[:2], WAYS, strict=True):
-        holds(panel, own("change", way).mean(axis=1))
-        holds(panel, own("change_frozen", way)[1:].mean(axis=1))
-    for way, name in zip(WAYS, ("random", "eigenvector"), strict=True):
-        agree(bars(axes[2])[name], eps, own("slope", way))
-        agree(bars(axes[2])[f"{name}, frozen"], eps, own("slope_frozen", way))
-        agree(bars(axes[3])[name], eps, own("jump", way))
-        agree(bars(axes[3])[f"{name}, frozen"], eps, own("jump_frozen", way))
-        agree(bars(axes[5])[name], eps[1:], 100 * (own("jump", way) / own("bound", way))[1:])
-    agree(bars(axes[3])["floor: other starts"], eps, own("floor"))
-    others = stored("smoothness", crossed, "jump", "random")
-    agree(bars(axes[4])["random"], eps, others)
-    bound = stored("smoothness", crossed, "bound", "random")
-    agree(bars(axes[5])["random, trained at 0.2"], eps[1:], 100 * (others / bound)[1:])
-    assert [len(bars(panel)) for panel in axes] == [0, 0, 4, 5, 3, 3]
+    for panel, way, name in zip(axes[:2], WAYS, ("random", "eigenvector"), strict=True):
+        moved, frozen = (np.log10(of(field, way)) for field in ("change", "change_frozen"))
+        holds(panel, moved.mean(axis=1))
+        holds(panel, frozen[1:].mean(axis=1))
+        holds(panel, np.repeat(np.log10(of("floor")[1:]).mean(axis=1)[:, None], 2, axis=1))
+        assert np.allclose(of("radii", way)[..., 2], 0.01, rtol=1e-3)
+        agree(bars(axes[2])[name], eps, moved[..., 2])
+        agree(bars(axes[2])[f"{name}, frozen"], eps, frozen[..., 2])
+        # The panels share a scale, and nothing lies outside.
+        assert panel.get_ylim() == axes[0].get_ylim()
+        assert panel.get_ylim()[0] < moved.mean(axis=1).min() < moved.mean(axis=1).max() < panel.get_ylim()[1]
+    for panel, files, name in (
+        (axes[3], SMOOTHNESS, "each net at its own"),
+        (axes[4], crossed, "nets trained at 0.2"),
+    ):
+        jump, bound = of("jump", files=files), of("bound", files=files)
+        agree(bars(panel)["jump"], eps, jump)
+        agree(bars(panel)["frozen"], eps, of("jump_frozen", files=files))
+        agree(bars(panel)["floor: other starts, $h$ = 0"], eps, of("floor", files=files))
+        agree(bars(axes[5])[name], eps[1:], 100 * (jump / bound)[1:])
 
 
 def test_the_figure_of_similar_perturbations_shows_the_results(monkeypatch):
@@ -169,3 +174,40 @@ def test_the_figure_of_similar_perturbations_shows_the_results(monkeypatch):
             for row in zip(middle, cosine, strict=True)
         ]
         agree(curve, eps, np.array(half))
+
+
+@pytest.mark.parametrize("name", ["smoothness", "perturbation_similarity"])
+def test_the_page_shows_the_tables_of_the_results(name, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "analyses")
+    tables = runpy.run_path(str(ROOT / f"analyses/{name}.py"))["tables"](RESULTS / name)
+    page = (ROOT / f"docs/reproduction/{name}.md").read_text()
+    blocks = [block for block in tables.split("\n\n") if block.startswith("|")]
+    assert len(blocks) >= 4
+    assert all(block in page for block in blocks)
+
+
+def test_what_the_pages_say_in_words_is_so():
+    jump, frozen = (stored("smoothness", SMOOTHNESS, field, "random") for field in ("jump", "jump_frozen"))
+    crossed = [f"eps0.2_seed{seed}" for seed in range(3)] + OTHERS
+    others = stored("smoothness", crossed, "jump", "random")
+    assert (np.diff(jump[1:], axis=0) > 0).all()
+    assert (np.diff(others[1:], axis=0) > 0).all()
+    assert (frozen[1:] < 0.13 * jump[1:]).all()
+    assert (np.abs([jump[0], others[0]]) < 5e-5).all()
+    above = jump > stored("smoothness", SMOOTHNESS, "floor", "random")
+    assert np.argwhere(above[1:]).tolist() == [[3, 2]]
+    name, own, rises, halves = "perturbation_similarity", SMOOTHNESS[3:], [], []
+    for way in WAYS:
+        cosine, h = stored(name, own, "cosine", way), np.log10(stored(name, own, "radii", way)[0, 0])
+        middle = (1 + stored(name, own, "floor", way)) / 2
+        rises += [tuple(place) for place in np.argwhere((np.diff(cosine) > 0).any(axis=-1))]
+        found = [
+            np.interp(-m, -np.minimum.accumulate(c), h)
+            for m, c in zip(middle.flat, cosine.reshape(-1, len(h)), strict=True)
+        ]
+        halves.append(np.reshape(found, middle.shape))
+        assert stored(name, own, "cosine_stderr", way).max() < 0.01
+        assert (cosine[..., 0] < middle).sum() == (way != "random")
+    assert rises == [(2, 0)]
+    apart = 10 ** (halves[0] - halves[1])
+    assert (round(apart.min()), round(apart.max())) == (10, 54)
