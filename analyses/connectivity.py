@@ -31,10 +31,12 @@ from landscape.format import markdown, percent, plus_minus
 from landscape.progress import progress
 
 PARTS = ("pairs", "longer", "batchnorm")
-LONGER, TIMES = ("0", "0.2", "0.4"), 3
-"""Budgets at which the curve of one pair is trained so many times as long."""
-BATCHNORM = ("0", "0.1")
+LONGER, TIMES = {"0": 1, "0.4": 3}, 3
+"""Budgets at which curves of so many pairs are trained anew, so many times as long."""
+BATCHNORM = ("0",)
 """Budgets of the nets with BatchNorm."""
+STRONG, STEPS = 0.2, (10, 40)
+"""The budget from which on PGD-10 falls short by up to a tenth of the loss; steps below it and from it on."""
 FEW, SHORT = 4000, 8
 """Examples and epochs of their training, and examples of the training of their curves."""
 
@@ -54,7 +56,8 @@ def study(told: argparse.Namespace) -> Path:
                 connected(told, folder, "", family, eps, pair, curve)
         if "longer" in told.parts and eps in LONGER:
             longer = curve | {"epochs": TIMES * told.curve_epochs}
-            connected(told, folder, "longer_", family, eps, pairs[0], longer)
+            for pair in pairs[: LONGER[eps]]:
+                connected(told, folder, "longer_", family, eps, pair, longer)
         if "batchnorm" in told.parts and eps in BATCHNORM:
             few = curve | {"train_examples": min(told.curve_examples, FEW)}
             connected(told, folder, "batchnorm_", resnets, eps, pairs[0], few)
@@ -82,7 +85,7 @@ def connected(
             eps,
             data=told.data,
             examples=told.examples,
-            attack=told.attack,
+            attack=told.attack or f"pgd:steps={STEPS[float(eps) >= STRONG]}",
             output=output,
             watch=watch,
             lr=told.curve_lr,
@@ -190,7 +193,9 @@ if __name__ == "__main__":
     parser = arguments(__doc__)
     parser.set_defaults(examples=500)
     parser.add_argument("--parts", type=lambda words: words.split(","), default=PARTS)
-    parser.add_argument("--attack", default="pgd:steps=10", help="that losses are measured under")
+    parser.add_argument(
+        "--attack", help=f"by default PGD with {STEPS[0]} steps, {STEPS[1]} from eps {STRONG} on"
+    )
     parser.add_argument("--points", type=int, default=11, help="places on each way")
     parser.add_argument("--curve-epochs", type=int, default=10)
     parser.add_argument("--curve-examples", type=int, default=8000)
