@@ -9,8 +9,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from test_plot_connect import way as made
 
 from landscape import load
+from landscape.results import Run, provenance, save
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "data/results/connectivity"
@@ -46,6 +48,13 @@ def study(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.fixture
+def study_names(monkeypatch):
+    """What the study defines, by name."""
+    monkeypatch.syspath_prepend(ROOT / "analyses")
+    return runpy.run_path(str(ROOT / "analyses/connectivity.py"))
+
+
 @pytest.mark.slow
 def test_every_pair_is_connected_once_and_under_the_budget_of_its_nets(study, tmp_path):
     study(eps="0", parts="pairs,longer")
@@ -54,7 +63,7 @@ def test_every_pair_is_connected_once_and_under_the_budget_of_its_nets(study, tm
         "longer_eps0_seeds0-1.h5",
     }
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "connectivity").iterdir()}
-    printed = study(eps="0,0.2", parts="pairs,longer")
+    printed = study(eps="0,0.4", parts="pairs,longer")
     assert all(path.stat().st_mtime_ns == when for path, when in written.items())
     for path in (tmp_path / "connectivity").iterdir():
         run = load(path)
@@ -71,7 +80,7 @@ def test_every_pair_is_connected_once_and_under_the_budget_of_its_nets(study, tm
         assert curve.bends == 3
         assert curve.epochs == (3 if path.name.startswith("longer") else 1)
         assert curve.trained_on == 32
-    assert "| eps 0.2, 3 epochs |" in printed
+    assert "| eps 0.4, 0-1, 3 epochs |" in printed
 
 
 @pytest.mark.slow
@@ -83,29 +92,53 @@ def test_nets_with_batchnorm_have_its_statistics_estimated_anew(study, tmp_path)
     assert "| BatchNorm, eps 0 |" in printed
 
 
-def told(name: str, split: str, way: str, field: str) -> dict[str, list[Any]]:
-    """A field of the committed results by budget, read without landscape: a value for each pair."""
-    found: dict[str, list[Any]] = {}
+def told(name: str, split: str, way: str, field: str) -> dict[str, dict[str, Any]]:
+    """A field of the committed results, read without landscape: by budget, of each pair of seeds."""
+    found: dict[str, dict[str, Any]] = {}
     for path in sorted(RESULTS.glob(f"{name}eps*.h5")):
         with h5py.File(path) as file:
             for group in file.values():
                 if (group["split"][()].decode(), group["way"][()].decode()) == (split, way):
-                    found.setdefault(group["budget"][()].decode(), []).append(group[field][()])
+                    each = found.setdefault(group["budget"][()].decode(), {})
+                    each[path.stem.rpartition("seeds")[2]] = group[field][()]
     return dict(sorted(found.items(), key=lambda item: float(item[0])))
 
 
-def test_the_study_is_complete_in_the_repository():
-    names = {path.name for path in RESULTS.glob("eps*.h5")}
+def test_a_file_that_is_packed_tells_the_same_in_fewer_bytes(tmp_path, study_names):
+    path = tmp_path / "a.h5"
+    run = Run("connect", {**provenance(), "checkpoint": {}, "data": {"name": "x"}}, complete=True)
+    run.results = [made(kind, [0.1, 0.2, 0.3, 0.2, 0.1]) for kind in ("line", "bezier")]
+    save(run, path)
+    before, size = load(path), path.stat().st_size
+    study_names["pack"](path)
+    after = load(path)
+    assert (after.provenance, after.complete) == (before.provenance, True)
+    for one, other in zip(before.results, after.results, strict=True):
+        np.testing.assert_equal(vars(one), vars(other))
+    assert path.stat().st_size < 0.8 * size
+
+
+def test_the_study_is_complete_in_the_repository_and_tells_no_place():
+    names = {path.stem for path in RESULTS.iterdir()}
     assert names == {
-        f"eps{eps}_seeds{pair}.h5" for eps in ("0", "0.1", "0.2", "0.3", "0.4") for pair in PAIRS
+        *(f"eps{eps}_seeds{pair}" for eps in ("0", "0.1", "0.2", "0.3", "0.4") for pair in PAIRS),
+        *(f"longer_eps0.4_seeds{pair}" for pair in PAIRS),
+        "longer_eps0_seeds0-1",
+        "longer_eps0.2_seeds0-1",
+        "batchnorm_eps0_seeds0-1",
     }
     for path in RESULTS.iterdir():
         run = load(path)
         assert run.complete
         assert len(run.results) == 4
-        assert run.provenance["host"] == ""
-        assert not any(each["path"][0] == "/" for each in run.provenance["checkpoints"])
-        assert len({result.examples for result in run.results}) == 1
+        assert (run.provenance["host"], run.provenance["command"]) == ("", "python analyses/connectivity.py")
+        assert all(each["path"].startswith("data/nets/") for each in run.provenance["checkpoints"])
+        assert {result.examples for result in run.results} == {500}
+        eps = run.results[0].eps
+        assert {r.attack for r in run.results} == {f"pgd:steps={40 if eps >= 0.4 else 10}" if eps else "none"}
+        assert b"/tmp/" not in path.read_bytes()
+        assert b"/work/" not in path.read_bytes()
+    assert sum(path.stat().st_size for path in RESULTS.iterdir()) < 1_450_000
 
 
 @pytest.fixture(scope="module")
@@ -116,58 +149,59 @@ def canvas():
 @pytest.mark.parametrize(
     ("row", "field", "of"), [(0, "loss", lambda v: v), (1, "accuracy", lambda v: 100 * (1 - v))]
 )
-def test_the_figure_draws_the_means_over_the_pairs_at_every_place(canvas, row, field, of):
+def test_the_figure_draws_the_means_over_the_pairs_and_longer_trainings(canvas, row, field, of):
     for column, split in enumerate(("train", "test")):
         axes = canvas.axes[3 * row + column]
         drawn = {line.get_gid(): line for line in axes.get_lines()}
-        for way in ("line", "bezier"):
-            for eps, each in told("", split, way, field).items():
-                expected = [statistics.fmean(of(pair[k]) for pair in each) for k in range(len(each[0]))]
-                line = drawn[f"{eps} {way}"]
-                assert line.get_ydata() == pytest.approx(expected)
-                assert line.get_xdata() == pytest.approx([k / 10 for k in range(11)])
-                low, high = axes.get_ylim()
-                assert low <= min(expected)
-                assert max(expected) <= high
+        shown = {
+            f"{eps} {way}": [statistics.fmean(of(pair[k]) for pair in each.values()) for k in range(11)]
+            for way in ("line", "bezier")
+            for eps, each in told("", split, way, field).items()
+        } | {
+            f"{eps} {pair}": of(values)
+            for eps, each in told("longer_", split, "bezier", field).items()
+            for pair, values in each.items()
+        }
+        assert shown.keys() <= drawn.keys()
+        for name, expected in shown.items():
+            assert drawn[name].get_ydata() == pytest.approx(expected)
+            assert drawn[name].get_xdata() == pytest.approx([k / 10 for k in range(11)])
+            low, high = axes.get_ylim()
+            assert low <= min(expected)
+            assert max(expected) <= high
 
 
 @pytest.mark.parametrize(("place", "field", "scale"), [(2, "barrier", 1), (5, "accuracy_barrier", 100)])
-def test_the_figure_draws_barriers_with_their_deviation_over_the_pairs(canvas, place, field, scale):
+def test_the_figure_draws_the_barrier_of_every_pair_and_their_mean(canvas, place, field, scale):
     axes = canvas.axes[place]
     drawn = {line.get_gid(): line for line in axes.get_lines()}
-    bars = {bar.get_label(): bar for bar in axes.containers}
+    low, high = axes.get_ylim()
     for split in ("train", "test"):
         each = told("", split, "bezier", field)
-        means = [scale * statistics.fmean(pairs) for pairs in each.values()]
-        mean, _, (lines,) = bars[split].lines
-        assert mean.get_ydata() == pytest.approx(means)
-        ends = [segment[:, 1] for segment in lines.get_segments()]
-        for (low, high), pairs, middle in zip(ends, each.values(), means, strict=True):
-            deviation = scale * statistics.stdev(pairs)
-            assert (low, high) == pytest.approx((middle - deviation, middle + deviation))
-        alone = sorted(scale * value for pairs in each.values() for value in pairs)
-        assert sorted(drawn[f"{split} pairs"].get_ydata()) == pytest.approx(alone)
-        for control in ("longer_", "batchnorm_"):
-            expected = [scale * value for (value,) in told(control, split, "bezier", field).values()]
-            if expected:
-                assert drawn[f"{control}{split}"].get_ydata() == pytest.approx(expected)
-        low, high = axes.get_ylim()
-        assert low <= alone[0] <= alone[-1] <= high
+        means = [scale * statistics.fmean(pairs.values()) for pairs in each.values()]
+        assert drawn[f"{split} mean"].get_ydata() == pytest.approx(means)
+        for name in ("", "longer_"):
+            for pair in PAIRS:
+                of = {eps: v[pair] for eps, v in told(name, split, "bezier", field).items() if pair in v}
+                marks = drawn[f"{name}{split} {pair}"]
+                assert marks.get_ydata() == pytest.approx([scale * value for value in of.values()])
+                assert marks.get_xdata() == pytest.approx([float(eps) for eps in of], abs=0.02)
+                assert low <= min(marks.get_ydata())
+                assert max(marks.get_ydata()) <= high
+        (batchnorm,) = told("batchnorm_", split, "bezier", field)["0"].values()
+        assert drawn[f"batchnorm_{split}"].get_ydata() == pytest.approx([scale * batchnorm])
 
 
-def test_the_page_holds_the_tables_of_the_study(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "analyses")
-    tables = runpy.run_path(str(ROOT / "analyses/connectivity.py"))["tables"](RESULTS)
+def test_the_page_holds_the_tables_of_the_study(study_names):
+    tables = study_names["tables"](RESULTS)
     page = (ROOT / "docs/reproduction/connectivity.md").read_text()
     assert tables.count("| --- |") == 5
     for table in tables.split("\n\n"):
         assert table in page
 
 
-def test_the_error_of_a_mean_over_pairs_is_that_of_leaving_out_a_net(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "analyses")
-    study = runpy.run_path(str(ROOT / "analyses/connectivity.py"))
+def test_the_error_of_a_mean_over_pairs_is_that_of_leaving_out_a_net(study_names):
     of_pair = {frozenset((0, 1)): 0.3, frozenset((0, 2)): 0.7, frozenset((1, 2)): 0.2}
     left = [statistics.fmean(v for pair, v in of_pair.items() if net not in pair) for net in range(3)]
     expected = (2 / 3 * sum((each - statistics.fmean(left)) ** 2 for each in left)) ** 0.5
-    assert study["jackknife"](np.array([*of_pair.values()])) == pytest.approx(expected)
+    assert study_names["jackknife"](np.array([*of_pair.values()])) == pytest.approx(expected)
