@@ -17,7 +17,7 @@ from landscape.plot.style import DARK, STYLE, logarithmic
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "data/results/connectivity"
-SHIFT = 0.009  # of marks at one eps, of training and test examples
+SHIFT, APART = 0.018, 0.009  # of training and test examples at one eps, and of pairs beside each other
 INKS = {"train": "black", "test": "0.55"}
 MARKS, BATCHNORM = {"0-1": "o", "0-2": "^", "1-2": "s"}, "x"
 WAYS = {"line": ("--", 0.8), "bezier": ("-", 1.4)}
@@ -85,8 +85,9 @@ def barriers(axes: Axes, folder: Path, field: str, scale: float) -> None:
         axes.plot([float(eps) + shift for eps in pairs], means, style, color=ink, gid=f"{split} mean")
         for name, filled in (("", ink), ("longer_", "white")):
             for which, points in of_pairs(found(folder, name), told).items():
+                beside = shift + APART * (list(MARKS).index(which) - 1)
                 axes.plot(
-                    [float(eps) + shift for eps in points],
+                    [float(eps) + beside for eps in points],
                     list(points.values()),
                     MARKS[which],
                     color=ink,
