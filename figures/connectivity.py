@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ Pair = dict[tuple[str, str], Any]
 """The results of a pair of nets by split and way."""
 
 
+@functools.cache
 def found(folder: Path, name: str = "") -> dict[str, dict[str, Pair]]:
     """The pairs of each budget, from small to large, by their seeds: "0-1"."""
     each: dict[str, dict[str, Pair]] = {}
