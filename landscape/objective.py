@@ -283,14 +283,18 @@ class Point:
         input where that is worse. It bounds the shortfall of this attack from below, for the reference may
         fall short as well.
         """
+        gaps = self.gaps(examples)
+        return gaps.mean().item(), gaps.std().item() / math.sqrt(len(gaps)) if len(gaps) > 1 else math.nan
+
+    def gaps(self, examples: int) -> Tensor:
+        """What the inner gap is the mean of: of each of this many examples, spaced evenly."""
         o = self.objective
-        if o.budget.eps == 0:
-            return 0.0, 0.0
         n = len(o.data)
         few = torch.linspace(0, n - 1, min(n, examples)).round().long()
+        if o.budget.eps == 0:
+            return torch.zeros(len(few), dtype=self.theta.dtype)
         strong = o.but(data=o.data[few], attack=REFERENCE).at(self.theta)
-        gaps = (strong.losses - self.losses[few]).clamp_min(0.0)
-        return gaps.mean().item(), gaps.std().item() / math.sqrt(len(few)) if len(few) > 1 else math.nan
+        return (strong.losses - self.losses[few]).clamp_min(0.0)
 
     def leaves(self) -> list[Tensor]:
         """The parameters as leaves of an autograd graph of their own."""

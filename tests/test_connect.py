@@ -20,6 +20,7 @@ from landscape.connecting.along import WORK, Along, Scanned, sizes
 from landscape.connecting.bending import Bending, Recipe
 from landscape.curves import Curve, straight
 from landscape.errors import InputError, LandscapeError, NumericalError
+from landscape.objective import REFERENCE
 from landscape.statistics import by_batch, holding, recomputed
 from landscape.subjects import same_data, subject
 
@@ -395,7 +396,7 @@ def test_a_batchnorm_that_stands_at_two_places_has_statistics_once(bn):
 def scanned(along, t):
     values = np.stack([along(float(each)) for each in t])
     found = Scanned(along, t, values)
-    return replace(found, gaps=np.stack([found.gap(k) for k in range(len(along.data))]))
+    return replace(found, gaps=np.stack([found.measured_gaps(k) for k in range(len(along.data))]))
 
 
 @pytest.mark.parametrize("eps", ["0", "0.1"])
@@ -474,10 +475,48 @@ def test_the_inner_gap_is_that_of_the_point_at_the_barrier():
     found = scanned(Along(start, o, [o.data]), np.linspace(0, 1, 5))
     top = found.barrier("loss", 0).at
     expected = replace(o).at(start.at(top)).gap(64)
-    assert found.gaps[0, len(WORK) :] == pytest.approx(expected, rel=1e-9, abs=1e-12)
-    assert found.gaps[0, : len(WORK)].sum() > 0
+    assert found.inner_gap(0) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert found.gaps[0, :, : len(WORK)].sum() > 0
     still = scanned(Along(start, replace(o, budget=Budget(0)), [o.data]), np.linspace(0, 1, 3))
     assert not still.gaps.any()
+
+
+def test_a_barrier_is_off_by_what_a_stronger_attack_adds_above_the_chord_of_its_ends():
+    start, o = a_start(eps="0.1", n=12)
+    o = replace(o, attack=PGD(steps=1))
+    t = np.linspace(0, 1, 3)
+    held = nets.data(9, 4, seed=9)
+    high = Curve("polygon", [start.points[0], 3 * start.points[1], start.points[-1]])
+    found = scanned(Along(high, o, [o.data, held]), t)
+    for place, data in enumerate((o.data, held)):
+
+        def losses(attack, data=data):
+            under = replace(o, data=data, attack=attack)
+            return np.stack([under.at(high.at(float(each))).losses.numpy() for each in t])
+
+        weak, strong = losses(o.attack), np.maximum(losses(REFERENCE), losses(o.attack))
+        top = int((t == found.barrier("loss", place).at).argmax())
+        assert top == 1
+        rises = [values[1] - (values[0] + values[2]) / 2 for values in (weak, strong)]
+        assert rises[0].mean() == pytest.approx(found.barrier("loss", place).height)
+        added = rises[1] - rises[0]
+        assert abs(added.mean()) > 1e-5
+        gap, error = found.barrier_gap(place)
+        assert gap == pytest.approx(added.mean())
+        assert error == pytest.approx(added.std(ddof=1) / len(data) ** 0.5)
+
+
+def test_what_a_stronger_attack_adds_at_the_ends_is_measured_once_for_all_ways_between_them():
+    start, o = a_start(eps="0.1", n=12)
+    t = np.linspace(0, 1, 3)
+    line = scanned(Along(Curve("polygon", [start.points[0], start.points[-1]]), o, [o.data]), t)
+    bent = Curve("bezier", [start.points[0], *(2 * p for p in start.points[1:-1]), start.points[-1]])
+    alone = scanned(Along(bent, o, [o.data]), t)
+    shared = replace(alone, gaps=alone.measured_gaps(0, line)[None])
+    assert shared.barrier_gap(0) == alone.barrier_gap(0)
+    assert not shared.gaps[0, [0, 2], : len(WORK)].any()
+    assert (alone.gaps[0, :, : len(WORK)] > 0).all()
+    assert (line.gaps[0, 1] != alone.gaps[0, 1]).any()
 
 
 def test_the_passes_are_counted():

@@ -51,6 +51,9 @@ class Connection:
     mean_loss: ∫ L(t) dt by the trapezoidal rule, which the training lowers
     lower: by how much the barrier is lower than that of the line, with the error of the paired difference
     inner_gap: loss per example that a much stronger attack adds where the barrier is, on a few examples
+    barrier_gap: what of it is above the chord between what that attack adds at A and at B, with the error of
+        the paired difference: there the rise under that attack is about barrier + barrier_gap. Elsewhere it
+        may be higher
     length: of the way, over ‖B − A‖; distance: ‖B − A‖
     course: (m,) mean loss of the mini-batches in equal parts of the training, 100 or fewer, each at its own t
     control: (K, P) the control points, if asked for
@@ -62,7 +65,8 @@ class Connection:
     LEGEND: ClassVar[str] = (
         "± standard error over the examples, of barriers that of the paired rise above the chord; barrier: "
         "the highest rise of the loss above the chord between A and B; lower by: than that of the straight "
-        "line; inner gap: what a much stronger attack adds there; mean loss: over t; length: over ‖B − A‖"
+        "line; inner gap: what a much stronger attack adds there; above the chord: what of that "
+        "exceeds its chord, by which the barrier is too low; mean loss: over t; length: over ‖B − A‖"
     )
 
     eps: float
@@ -109,6 +113,8 @@ class Connection:
     passes: dict[str, float]
     training: dict[str, float]
     seconds: float
+    barrier_gap: float = math.nan
+    barrier_gap_stderr: float = math.nan
     course: np.ndarray | None = None
     control: np.ndarray | None = field(default=None, metadata=HIDDEN)
 
@@ -141,6 +147,7 @@ class Connection:
         if self.eps:
             rows["clean barrier"] = plus_minus(self.clean_barrier, self.clean_barrier_stderr)
             rows["inner gap"] = plus_minus(self.inner_gap, self.inner_gap_stderr)
+            rows["above the chord"] = plus_minus(self.barrier_gap, self.barrier_gap_stderr)
         if self.eps and self.zero_loss.max():
             rows["NO WORST CASE"] = f"{self.zero_loss.max():.0%} unseen"
         rows["length"] = f"{self.length:.4g}"

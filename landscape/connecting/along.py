@@ -83,14 +83,19 @@ class Along:
         found[0, : len(WORK)] += [spent[name] for name in WORK]
         return found
 
-    def gap(self, t: float, place: int) -> np.ndarray:
-        """The passes, and what a much stronger attack adds on a few of the examples, with its error (2,)."""
+    def gaps(self, t: float, place: int) -> np.ndarray:
+        """The passes, and what a much stronger attack adds on each of a few examples (WORK + GAP_EXAMPLES,).
+
+        NaN behind them where there are fewer examples.
+        """
         data = self.data[place]
         network, spent = self.network(t)
         few = torch.linspace(0, len(data) - 1, min(len(data), GAP_EXAMPLES)).round().long()
         point = self._point(network, self.curve.at(t), data[few])
-        gap = point.gap(len(few))
-        return np.array([*(point.objective.work[name] + spent[name] for name in WORK), *gap])
+        found = np.full(len(WORK) + GAP_EXAMPLES, np.nan)
+        found[len(WORK) : len(WORK) + len(few)] = point.gaps(len(few)).cpu().numpy()
+        found[: len(WORK)] = [point.objective.work[name] + spent[name] for name in WORK]
+        return found
 
     def network(self, t: float) -> tuple[Network, Counter[str]]:
         """The network at t, and the passes that its statistics took."""
@@ -147,6 +152,12 @@ def _right(point: Point) -> Tensor:
     return point.correct.double()
 
 
+def _mean(each: np.ndarray) -> tuple[float, float]:
+    """With its standard error, NaN of a single one."""
+    error = each.std(ddof=1) / math.sqrt(len(each)) if len(each) > 1 else math.nan
+    return float(each.mean()), float(error)
+
+
 def sizes(data: Data) -> np.ndarray:
     """Examples in each group (G,), of which there are 8, or as many as examples."""
     return np.array([len(rows) for rows in data.groups(min(GROUPS, len(data)))])
@@ -158,7 +169,8 @@ class Scanned:
 
     t: (T,) ascending, from 0 to 1
     values: (T, data, WORK + WIDTH), of `Along` at each t
-    gaps: (data, WORK + 2), of `Along.gap` where the loss is highest above the chord; None: not yet
+    gaps: (data, 3, WORK + GAP_EXAMPLES), of `Along.gaps` at A, where the loss is highest above the chord, and
+        at B; None: not yet
     """
 
     along: Along
@@ -206,18 +218,46 @@ class Scanned:
         groups = self.groups("loss", place)
         return groups[self.t == t][0] - ((1 - t) * groups[0] + t * groups[-1])
 
-    def gap(self, place: int) -> np.ndarray:
-        """What is to be kept of the inner gap at the top (WORK + 2,): NaN where there is no top."""
-        budget, top = self.along.objective.budget, self.barrier("loss", place).at
-        if not budget.eps:
-            return np.zeros(len(WORK) + 2)
-        if math.isnan(top):
-            return np.array([*[0.0] * len(WORK), math.nan, math.nan])
-        return self.along.gap(top, place)
+    def measured_gaps(self, place: int, other: Scanned | None = None) -> np.ndarray:
+        """What is to be kept of the inner gaps (3, WORK + GAP_EXAMPLES); of no top NaN.
+
+        other: a way between the same ends, whose gaps there are taken over without passes
+        """
+        top = self.barrier("loss", place).at
+        found = np.full((3, len(WORK) + GAP_EXAMPLES), np.nan)
+        found[:, : len(WORK)] = 0
+        if not self.along.objective.budget.eps:
+            return np.zeros_like(found)
+        for k, t in ((0, 0.0), (2, 1.0)):
+            if other is None:
+                found[k] = self.along.gaps(t, place)
+            else:
+                assert other.gaps is not None
+                found[k, len(WORK) :] = other.gaps[place, k, len(WORK) :]
+        if top in (0, 1):
+            found[1, len(WORK) :] = found[2 * int(top), len(WORK) :]
+        elif not math.isnan(top):
+            found[1] = self.along.gaps(top, place)
+        return found
+
+    def inner_gap(self, place: int) -> tuple[float, float]:
+        """What a much stronger attack adds at the top, and its standard error over the examples."""
+        return _mean(self._gaps(place)[1])
+
+    def barrier_gap(self, place: int) -> tuple[float, float]:
+        """What of it rises above the chord between what the attack adds at A and B; the error is paired."""
+        first, top, last = self._gaps(place)
+        t = self.barrier("loss", place).at
+        return _mean(top - ((1 - t) * first + t * last))
+
+    def _gaps(self, place: int) -> np.ndarray:
+        """(3, few) at A, at the top and at B."""
+        assert self.gaps is not None
+        return self.gaps[place, :, len(WORK) : len(WORK) + min(len(self.along.data[place]), GAP_EXAMPLES)]
 
     def passes(self, place: int) -> dict[str, float]:
         """Passes over the examples that all of it took."""
         assert self.gaps is not None
-        spent = self.values[:, place, : len(WORK)].sum(axis=0) + self.gaps[place, : len(WORK)]
+        spent = self.values[:, place, : len(WORK)].sum(axis=0) + self.gaps[place, :, : len(WORK)].sum(axis=0)
         n = len(self.along.data[place])
         return {name: round(float(count) / n, 3) for name, count in zip(WORK, spent, strict=True)}

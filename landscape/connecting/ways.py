@@ -19,7 +19,7 @@ import torch
 
 from landscape.analyzers.connect import PARTS, Connection
 from landscape.budget import Budget
-from landscape.connecting.along import WORK, Along, Examples, Scanned, sizes
+from landscape.connecting.along import Along, Examples, Scanned, sizes
 from landscape.connecting.bending import Bending, Recipe
 from landscape.curves import Curve
 from landscape.losses import name_of
@@ -111,7 +111,9 @@ class Connecting:
         yield [self._result(on_line, k, seconds) for k in range(len(on_line.along.data))]
         began = time.perf_counter()
         bending = self._bent(place, o, state, f"eps {name}: training the bends")
-        on_curve = self._scan(2 * place + 1, bending.curve, o, book, f"eps {name}: {self.start.kind}")
+        on_curve = self._scan(
+            2 * place + 1, bending.curve, o, book, f"eps {name}: {self.start.kind}", on_line
+        )
         seconds = time.perf_counter() - began
         yield [self._result(on_curve, k, seconds, bending, on_line) for k in range(len(on_line.along.data))]
 
@@ -124,8 +126,16 @@ class Connecting:
         bending.run(lambda now: state.save(f"bends-{place}", now), stage)
         return bending
 
-    def _scan(self, number: int, curve: Curve, o: Objective, book: Journal, stage: str) -> Scanned:
-        """All places of a way, those in the journal as they stand there."""
+    def _scan(
+        self,
+        number: int,
+        curve: Curve,
+        o: Objective,
+        book: Journal,
+        stage: str,
+        line: Scanned | None = None,
+    ) -> Scanned:
+        """All places of a way, those in the journal as they stand there; the line has the same ends."""
         known = replace(o, data=self.examples.known)
         along = Along(curve, known, self.examples.measured, self.recipe.bn)
         first, count = number * (len(self.t) + 1), len(self.t)
@@ -139,7 +149,8 @@ class Connecting:
             found = Scanned(along, self.t, np.stack([book.cells[first + k] for k in range(count)]))
             if first + count not in book.cells:
                 o.watch(f"{stage}, inner gap", 0, 1)
-                book.add(first + count, np.stack([found.gap(place) for place in range(len(along.data))]))
+                gaps = [found.measured_gaps(place, line) for place in range(len(along.data))]
+                book.add(first + count, np.stack(gaps))
             if interrupt.noted:
                 raise KeyboardInterrupt
         return replace(found, gaps=book.cells[first + count])
@@ -158,8 +169,8 @@ class Connecting:
         high, wrong, clean = (scan.barrier(name, place) for name in ("loss", "accuracy", "clean_loss"))
         mean_loss, mean_loss_stderr = scan.mean(place)
         lower, lower_stderr = scan.lower(line, place) if line else (math.nan, math.nan)
-        assert scan.gaps is not None
-        inner_gap, inner_gap_stderr = scan.gaps[place, len(WORK) :].tolist()
+        inner_gap, inner_gap_stderr = scan.inner_gap(place)
+        barrier_gap, barrier_gap_stderr = scan.barrier_gap(place)
         distance = (curve.points[-1].double() - curve.points[0].double()).norm().item()
         right, clean_right = scan.column("accuracy", place), scan.column("clean_accuracy", place)
         return Connection(
@@ -202,6 +213,8 @@ class Connecting:
             lower_stderr=lower_stderr,
             inner_gap=inner_gap,
             inner_gap_stderr=inner_gap_stderr,
+            barrier_gap=barrier_gap,
+            barrier_gap_stderr=barrier_gap_stderr,
             length=curve.length() / distance,
             distance=distance,
             passes=scan.passes(place),
