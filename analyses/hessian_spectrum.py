@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from nets import EPS, Nets, arguments, nets
+from trained import EPS, Nets, arguments, nets
 
 from landscape import load, measure
 from landscape.progress import progress

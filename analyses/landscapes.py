@@ -10,7 +10,7 @@ trained. figures/landscapes.py draws it.
 
 from __future__ import annotations
 
-from nets import arguments, nets
+from trained import arguments, nets
 
 from landscape import load, measure
 from landscape.progress import progress
