@@ -2,16 +2,17 @@
 
 Answers to the paper's Figure 3: do larger budgets lead to sharper minima, raw and over the scale of the loss?
 Trained and measured budget are crossed, for a net has both: the weights that a budget led to, and the
-adversary that it is looked at with. Three families, several seeds each:
+adversary that it is looked at with. Families of files, several seeds each:
 
-    cosine      LeNets trained at eps 0 … 0.4, the budget warmed up by the cosine schedule
-    untrained   the same LeNets before any training: their mean loss is the scale that the paper divides by
-    resnet      ResNet18 with BatchNorm, trained at eps 0, 0.1, 0.2, each measured at its own budget
+    own         LeNets trained at eps 0 ... 0.4 (budget warmed up by the cosine schedule) at their own budget
+    crossed     the same at the four others: the top 3 eigenvalues and the trace
+    untrained   the same before any training: their mean loss is the scale that the paper divides by
+    resnet      ResNet18 with BatchNorm, trained at eps 0, 0.1, 0.2, at their own budget
 
 Carries on where it stopped; half an hour on one core where the nets are trained.
 figures/hessian_spectrum.py draws it.
 
-    python analyses/hessian_spectrum.py [--families cosine,untrained,resnet] [--seeds 0,1,2] [--k 20]
+    python analyses/hessian_spectrum.py [--families own,crossed,untrained,resnet] [--seeds 0,1,2] [--k 20]
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from trained import EPS, Nets, arguments, nets
 from landscape import load, measure
 from landscape.progress import progress
 
-FAMILIES = "untrained,cosine,resnet"
+FAMILIES = "own,crossed,untrained,resnet"
+FEW = 3
+"""Eigenvalues at budgets that a net was not trained at."""
 FRESH = range(5)
 """Seeds of the nets before training."""
 RESNET_EPS = EPS[:3]
@@ -50,11 +53,14 @@ def asked(told: argparse.Namespace) -> Iterator[Asked]:
         initial = nets(told, "untrained", epochs=0)
         for seed in FRESH:  # the loss is what is wanted
             yield Asked(f"untrained_seed{seed}", initial, "0", seed, told.measured, {"k": 1, "trace": "none"})
-    if "cosine" in told.families:
-        trained = nets(told, "cosine", "cosine")
-        for seed in told.seeds:
-            for eps in told.eps:
-                yield Asked(f"eps{eps}_seed{seed}", trained, eps, seed, told.measured)
+    trained = nets(told, "cosine", "cosine")
+    for seed in told.seeds:
+        for eps in told.eps:
+            if "own" in told.families:
+                yield Asked(f"eps{eps}_seed{seed}", trained, eps, seed, eps)
+            if "crossed" in told.families:
+                others = ",".join(budget for budget in told.measured.split(",") if budget != eps)
+                yield Asked(f"crossed_eps{eps}_seed{seed}", trained, eps, seed, others, {"k": FEW})
     if "resnet" in told.families:
         few = {"epochs": min(told.epochs, 8), "examples": told.train_examples or 4000}
         residual = nets(told, "resnet", "cosine", model=told.resnet, **few)

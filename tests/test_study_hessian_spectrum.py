@@ -29,8 +29,10 @@ def test_the_study_carries_on_where_it_stopped(tmp_path, monkeypatch):
     found = {path.stem: [result.budget for result in load(path).results] for path in written}
     assert found == {
         **{f"untrained_seed{seed}": ["0", "0.1"] for seed in range(5)},
-        "eps0_seed0": ["0", "0.1"],
-        "eps0.1_seed0": ["0", "0.1"],
+        "eps0_seed0": ["0"],
+        "eps0.1_seed0": ["0.1"],
+        "crossed_eps0_seed0": ["0.1"],
+        "crossed_eps0.1_seed0": ["0"],
         "resnet_eps0_seed0": ["0"],
         "resnet_eps0.1_seed0": ["0.1"],
     }
