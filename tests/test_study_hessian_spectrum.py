@@ -1,4 +1,4 @@
-"""The study of the spectrum runs in a tiny setting and carries on; its figure and its page tell its results."""
+"""The study of the spectrum runs in a tiny setting; its figure and its page tell what its results say."""
 
 import pytest
 from test_analyses import ROOT, run
