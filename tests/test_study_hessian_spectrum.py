@@ -1,10 +1,15 @@
 """The study of the spectrum runs in a tiny setting; its figure and its page tell what its results say."""
 
+import runpy
+import statistics
+
+import h5py
 import pytest
 from test_analyses import ROOT, run
 
 from landscape import load
 
+EPS = ("0", "0.1", "0.2", "0.3", "0.4")
 TINY = {
     "model": "lenet:width=1",
     "resnet": "resnet18:width=1,colours=1",
@@ -41,3 +46,51 @@ def test_the_study_carries_on_where_it_stopped(tmp_path, monkeypatch):
     run(study, *arguments, monkeypatch=monkeypatch)
     again = {path: path.stat().st_mtime_ns for path in written}
     assert [path for path in again if again[path] != written[path]] == [missing]
+
+
+RESULTS = ROOT / "data/results/hessian_spectrum"
+
+
+def stored(name, place=0):
+    """The numbers of a result, read without landscape."""
+    with h5py.File(RESULTS / f"{name}.h5") as file:
+        return {key: value[()] for key, value in file[f"sharpness_{place}"].items()}
+
+
+def test_the_results_are_complete_in_the_repository():
+    lenets = [f"{start}eps{eps}_seed{seed}" for start in ("", "crossed_") for eps in EPS for seed in range(3)]
+    resnets = [f"resnet_eps{eps}_seed{seed}" for eps in EPS[:3] for seed in range(3)]
+    names = [*lenets, *resnets, *(f"untrained_seed{seed}" for seed in range(5))]
+    assert sorted(path.stem for path in RESULTS.iterdir()) == sorted(names)
+    for name in names:
+        found = load(RESULTS / f"{name}.h5")
+        assert found.complete
+        assert all(result.converged for result in found.results)
+        assert not found.provenance["checkpoint"]["path"].startswith("/")
+
+
+def test_the_figure_draws_the_mean_and_the_deviation_over_the_seeds(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "figures")
+    canvas = runpy.run_path(str(ROOT / "figures/hessian_spectrum.py"))["draw"]()
+    spectra, tops, *_ = (axes for axes in canvas.axes if axes.lines or axes.containers)
+    assert len(canvas.axes) == 6
+    assert all(axes.has_data() for axes in canvas.axes)
+    for line, eps in zip(spectra.lines, EPS, strict=True):
+        each = [stored(f"eps{eps}_seed{seed}")["eigenvalues"] for seed in range(3)]
+        assert line.get_ydata() == pytest.approx(
+            [statistics.fmean(values) for values in zip(*each, strict=True)]
+        )
+    raw = tops.containers[0]
+    for place, eps in enumerate(EPS):
+        each = [stored(f"eps{eps}_seed{seed}")["eigenvalues"][0] for seed in range(3)]
+        (low, high) = raw.lines[2][0].get_segments()[place][:, 1]
+        assert (low + high) / 2 == pytest.approx(statistics.fmean(each))
+        assert (high - low) / 2 == pytest.approx(statistics.stdev(each))
+
+
+def test_the_page_has_the_tables_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "analyses")
+    told = runpy.run_path(str(ROOT / "analyses/hessian_spectrum.py"))["tables"](RESULTS)
+    page = (ROOT / "docs/reproduction/hessian_spectrum.md").read_text()
+    for table in told.split("\n\n"):
+        assert table in page
