@@ -13,10 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape import load
+from landscape.format import plus_minus
 from landscape.plot import save
 from landscape.plot.levels import Scale, colour_bar, steps
 from landscape.plot.plane import plane
-from landscape.plot.style import DARK, STYLE, against_eps, curve
+from landscape.plot.style import DARK, STYLE, against_eps
 from landscape.plot.surface import draw as panel
 from landscape.results import Run
 from landscape.sampling import standard_error
@@ -25,6 +26,7 @@ from landscape.surfaces.shape import Rise, origin, rise
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "data/results/landscapes"
 EPS = ("0", "0.1", "0.2", "0.3", "0.4")
+MARKERS = dict(zip(EPS, "os^Dv", strict=True))
 WITHIN = 0.25
 """Length of the steps over which the rise is averaged."""
 
@@ -44,29 +46,44 @@ def risen(run: Run) -> Any:
 
 def sections(runs: Sequence[Run], axes: Axes) -> None:
     """The rise along the first eigenvector, with the error of the paired differences as a band."""
-    for run, colour in zip(runs, _colours(), strict=True):
+    for eps, run in zip(EPS, runs, strict=True):
         (result,) = run.results
-        row = int(np.flatnonzero(result.y == 0)[0])
-        means, centre = result.groups[row], result.groups[row, np.flatnonzero(result.x == 0)[0]]
-        error = standard_error(lambda rises: rises, means - centre, result.sizes)
-        style: Any = {"color": colour, "label": result.budget}
-        curve(axes, result.x, result.loss[row] - result.centre_loss, error, **style)
+        row, column = origin(result.y, result.x)
+        means = result.groups[row] - result.groups[row, column]
+        error = standard_error(lambda rises: rises, means, result.sizes)
+        rises = result.loss[row] - result.centre_loss
+        axes.fill_between(result.x, rises - error, rises + error, color=colour(eps), alpha=0.2, linewidth=0)
+        style: Any = {"color": colour(eps), "marker": MARKERS[eps], "markersize": 2.5}
+        axes.plot(result.x, rises, label=eps, **style)
     axes.set_xlabel("along eigenvector 1")
     axes.set_ylabel(r"rise of $L_\epsilon$ (nats)")
+    axes.legend(frameon=False, title=r"$\epsilon$", loc="upper center", handlelength=1.2, labelspacing=0.2)
 
 
 def averages(runs: Sequence[Run], axes: Axes) -> None:
-    """The mean rise up to a distance, as it is and over the loss of θ."""
-    found = [(run.results[0], around(run.results[0])) for run in runs]
-    against_eps(
-        axes,
-        [result for result, _ in found],
-        [each.average for _, each in found],
-        "mean rise",
-        "o",
-        0.05,
-        [each.average_stderr for _, each in found],
-    )
+    """The mean rise up to a distance."""
+    each = [around(run.results[0]) for run in runs]
+    results = [run.results[0] for run in runs]
+    errors = [one.average_stderr for one in each]
+    label = rf"mean rise within {WITHIN:g} of $\theta$"
+    against_eps(axes, results, [one.average for one in each], label, "o", 0.05, errors)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("nats")
+
+
+def curvatures(runs: Sequence[Run], axes: Axes) -> None:
+    """The curvature that the surface shows, beside the eigenvalue of the Hessian at a fixed adversary."""
+    results = [run.results[0] for run in runs]
+    for label, name, marker, shade, hollow in (
+        ("along eigenvector 1, re-attacked", "curvature_x", "o", 0.05, False),
+        (r"$\lambda_1$, adversary fixed", "hessian_x", "o", 0.05, True),
+        ("along eigenvector 2, re-attacked", "curvature_y", "s", 0.6, False),
+        (r"$\lambda_2$, adversary fixed", "hessian_y", "s", 0.6, True),
+    ):
+        values, errors = ([r.numbers[f"{name}{end}"] for r in results] for end in ("", "_stderr"))
+        against_eps(axes, results, values, label, marker, shade, errors, hollow=hollow)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("curvature (nats)")
 
 
 def draw() -> Figure:
@@ -76,25 +93,35 @@ def draw() -> Figure:
     rises = np.concatenate([each.loss.ravel() for each in surfaces])
     scale = Scale(steps(float(rises.min()), float(rises.max())), False)
     with matplotlib.rc_context(STYLE):
-        canvas = Figure(figsize=(7.0, 5.4))
-        above, middle, below = canvas.subfigures(3, 1, height_ratios=(1, 1.05, 1.1))
+        canvas = Figure(figsize=(7.0, 5.6))
+        above, middle, below = canvas.subfigures(3, 1, height_ratios=(1, 0.95, 1.25))
         solids = above.subplots(1, len(EPS), subplot_kw={"projection": "3d"})
         flats = middle.subplots(1, len(EPS), sharex=True, sharey=True)
         later = []
         for i, (run, result) in enumerate(zip(runs, surfaces, strict=True)):
-            panel(result, solids[i], scale, plane(run.provenance), "surface")
-            later.append(panel(result, flats[i], scale, plane(run.provenance), "contour"))
-        for place in flats:
-            place.label_outer()
-        colour_bar(scale, list(flats), r"rise of $L_\epsilon$", bands=True)
+            lies = replace(plane(run.provenance), labels=("$x$", "$y$"))
+            panel(result, solids[i], scale, lies, "surface")
+            later.append(panel(result, flats[i], scale, lies, "contour"))
+            solids[i].set_title(_title(i, run), fontsize=STYLE["font.size"], y=0.98)
+            flats[i].label_outer()
+            flats[i].set_xticks([-0.4, 0, 0.4])
+        colour_bar(scale, list(flats), r"rise of $L_\epsilon$ (nats)", bands=True)
         numbers = below.subplots(1, 3)
-        sections(runs, numbers[0])
-        averages(runs, numbers[1])
+        for letter, place, what in zip("fgh", numbers, (sections, averages, curvatures), strict=True):
+            what(runs, place)
+            place.set_title(f"({letter})", loc="left", fontsize=STYLE["font.size"])
+        canvas.draw_without_rendering()
     return canvas
 
 
-def _colours() -> list[Any]:
-    return list(matplotlib.colormaps["viridis"](np.linspace(0, DARK, len(EPS))))
+def _title(place: int, run: Run) -> str:
+    (result,) = run.results
+    loss = plus_minus(result.centre_loss, result.centre_loss_stderr)
+    return rf"({'abcde'[place]}) $\epsilon$ = {result.budget}" + f"\n$L_\\epsilon(\\theta)$ = {loss}"
+
+
+def colour(eps: str) -> Any:
+    return matplotlib.colormaps["viridis"](DARK * float(eps) / float(EPS[-1]))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,10 @@
 """The study of landscapes runs in a tiny setting and carries on where it stopped."""
 
+import json
+import runpy
+
+import h5py
+import numpy as np
 import pytest
 from test_analyses import ROOT, run
 
@@ -33,3 +38,54 @@ def test_the_study_carries_on_where_it_stopped(tmp_path, monkeypatch):
     run(ROOT / "analyses/landscapes.py", *arguments, monkeypatch=monkeypatch)
     again = {path: path.stat().st_mtime_ns for path in written}
     assert [path for path in again if again[path] != written[path]] == [missing]
+
+
+EPS = ("0", "0.1", "0.2", "0.3", "0.4")
+RESULTS = ROOT / "data/results/landscapes"
+
+
+def stored(eps):
+    """The numbers of a surface, read without landscape."""
+    with h5py.File(RESULTS / f"eps{eps}_seed0.h5") as file:
+        told = json.loads(file.attrs["directions"])
+        return {name: file[name][()] for name in ("x", "y")} | {
+            "loss": file["loss"][0],
+            "centre": float(file["centre_loss"][0]),
+            "numbers": json.loads(file["numbers"][0]),
+            "angle": told["cosine"],
+            "lengths": [told[axis]["norm"] for axis in "xy"],
+        }
+
+
+def test_the_surfaces_are_complete_and_of_one_extent():
+    assert sorted(path.stem for path in RESULTS.iterdir()) == [f"eps{eps}_seed0" for eps in sorted(EPS)]
+    found = [load(RESULTS / f"eps{eps}_seed0.h5") for eps in EPS]
+    assert all(
+        run.complete and run.provenance["budgets"] == [eps] for run, eps in zip(found, EPS, strict=True)
+    )
+    (x,) = {tuple(axis) for run in found for axis in (run.results[0].x, run.results[0].y)}
+    assert -x[0] == x[-1] == 0.5
+    for eps in EPS:
+        assert stored(eps)["lengths"] == pytest.approx([1, 1])
+        assert abs(stored(eps)["angle"]) < 1e-6
+
+
+def test_the_figure_draws_the_rise_from_the_loss_of_theta(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "figures")
+    canvas = runpy.run_path(str(ROOT / "figures/landscapes.py"))["draw"]()
+    panels = [axes for part in canvas.subfigs for axes in part.axes if axes.get_label() != "<colorbar>"]
+    assert len(panels) == 5 + 5 + 3
+    assert all(axes.has_data() for axes in panels)
+    sections, averages, curvatures = panels[-3:]
+    means = []
+    for line, eps in zip(sections.lines, EPS, strict=True):
+        found = stored(eps)
+        middle = len(found["y"]) // 2
+        assert line.get_ydata() == pytest.approx(found["loss"][middle] - found["centre"])
+        x, y = np.meshgrid(found["x"], found["y"])
+        rises = (found["loss"] - found["loss"][middle, middle])[x**2 + y**2 <= 0.25**2 + 1e-9]
+        means.append(rises.mean())
+    assert averages.containers[0].lines[0].get_ydata() == pytest.approx(means)
+    shown = [each.lines[0].get_ydata().tolist() for each in curvatures.containers]
+    names = ("curvature_x", "hessian_x", "curvature_y", "hessian_y")
+    assert shown == [[stored(eps)["numbers"][name] for eps in EPS] for name in names]
