@@ -201,7 +201,6 @@ def _both(found: Found) -> str:
 
 if __name__ == "__main__":
     parser = arguments(__doc__)
-    parser.set_defaults(examples=500)
     parser.add_argument("--measured", default=",".join(EPS), help="budgets of the measurement")
     parser.add_argument("--families", default=FAMILIES)
     parser.add_argument("--resnet", default="resnet18:width=2,colours=1")
