@@ -30,8 +30,8 @@ def test_the_study_carries_on_where_it_stopped(tmp_path, monkeypatch):
     assert [path.stem for path in written] == ["eps0.1_seed0", "eps0_seed0"]
     found = [load(path).results for path in written]
     assert [[(r.budget, r.loss.shape, r.x.tolist()) for r in results] for results in found] == [
-        [("0.1", (3, 3), [-0.5, 0.0, 0.5])],
-        [("0", (3, 3), [-0.5, 0.0, 0.5])],
+        [("0.1", (3, 3), [-0.25, 0.0, 0.25])],
+        [("0", (3, 3), [-0.25, 0.0, 0.25])],
     ]
     missing = min(written)
     missing.unlink()
@@ -64,7 +64,7 @@ def test_the_surfaces_are_complete_and_of_one_extent():
         run.complete and run.provenance["budgets"] == [eps] for run, eps in zip(found, EPS, strict=True)
     )
     (x,) = {tuple(axis) for run in found for axis in (run.results[0].x, run.results[0].y)}
-    assert -x[0] == x[-1] == 0.5
+    assert -x[0] == x[-1] == 0.25
     for eps in EPS:
         assert stored(eps)["lengths"] == pytest.approx([1, 1])
         assert abs(stored(eps)["angle"]) < 1e-6
