@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import matplotlib.lines
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,7 +21,6 @@ RESULTS = HERE.parent / "data/results/hessian_spectrum"
 EPS = ("0", "0.1", "0.2", "0.3", "0.4")
 SEEDS = (0, 1, 2)
 MARKERS = dict(zip(EPS, "os^Dv", strict=True))
-LABEL = r"budget $\epsilon$ (pixels of [0, 1])"
 
 
 class Spectra:
@@ -55,6 +55,11 @@ def colour(eps: str) -> Any:
     return matplotlib.colormaps["viridis"](DARK * float(eps) / float(EPS[-1]))
 
 
+def style(eps: str) -> dict[str, Any]:
+    """Of a net that was trained at eps."""
+    return {"color": colour(eps), "marker": MARKERS[eps]}
+
+
 def eigenvalues(spectra: Spectra, axes: Axes, net: str, budgets: Sequence[str]) -> None:
     """Eigenvalues at the own budget against their index, bands of ± the standard deviation over seeds."""
     low, high = np.inf, 0.0
@@ -62,67 +67,84 @@ def eigenvalues(spectra: Spectra, axes: Axes, net: str, budgets: Sequence[str]) 
         mean, std = over_seeds([result.eigenvalues for result in spectra(net, eps, eps)])
         index = np.arange(1, len(mean) + 1)
         axes.fill_between(index, mean - std, mean + std, color=colour(eps), alpha=0.2, linewidth=0)
-        style: Any = {"color": colour(eps), "marker": MARKERS[eps], "markersize": 2.5}
-        axes.plot(index, mean, label=rf"$\epsilon$ = {eps}", **style)
+        axes.plot(index, mean, **style(eps), markersize=2.5)
         low, high = min(low, mean.min()), max(high, (mean + std).max())
-    logarithmic(axes, low / 1.5, high * 1.3)
+    logarithmic(axes, low / 1.5, high * 1.2)
+    axes.set_xticks([1, *range(5, len(index) + 1, 5)])
     axes.set_xlabel("index $i$")
-    axes.set_ylabel(r"eigenvalue $\lambda_i$ (nats)")
+    axes.set_ylabel(r"$\lambda_i$ at the own budget (nats)")
 
 
 def scaled(spectra: Spectra, axes: Axes, quantity: Any, name: str) -> None:
     """A quantity at the own budget against eps: as it is, over the loss before training, over its own."""
     drawn = []
-    for label, marker, line, shade, over in (
-        (f"{name} (nats)", "o", "-", 0.05, lambda result: 1.0),
-        (rf"{name} / $L_\epsilon$ of untrained nets", "s", "--", 0.45, lambda r: spectra.scale(r.budget)),
-        (rf"{name} / own $L_\epsilon(\theta)$", "^", ":", 0.75, lambda result: result.loss),
+    for label, marker, line, grey, over in (
+        (f"{name} (nats)", "o", "-", "black", lambda result: 1.0),
+        (rf"{name} / $L_\epsilon$ before training", "s", "--", "0.4", lambda r: spectra.scale(r.budget)),
+        (rf"{name} / own $L_\epsilon(\theta)$", "^", ":", "0.6", lambda result: result.loss),
     ):
         each = np.array([[quantity(r) / over(r) for r in spectra("lenet", eps, eps)] for eps in EPS])
         mean, std = over_seeds(each.T)
-        style: Any = {"color": matplotlib.colormaps["viridis"](shade), "marker": marker, "linestyle": line}
-        axes.errorbar([float(eps) for eps in EPS], mean, yerr=std, capsize=1.5, label=label, **style)
+        look: Any = {"color": grey, "marker": marker, "linestyle": line}
+        axes.errorbar([float(eps) for eps in EPS], mean, yerr=std, capsize=1.5, label=label, **look)
         drawn += [*(mean - std)[mean > std], *mean, *(mean + std)]
-    logarithmic(axes, min(drawn) / 1.3, max(drawn) * 1.3)
+    logarithmic(axes, min(drawn) / 1.5, max(drawn) * 1.5)
     axes.set_xticks([float(eps) for eps in EPS])
-    axes.set_xlabel(LABEL)
+    axes.set_xlabel("own budget (pixels of [0, 1])")
+    legend_above(axes)
 
 
 def crossed(spectra: Spectra, axes: Axes, quantity: Any, name: str) -> None:
-    """A quantity against the budget of the measurement, a line for each of the training, its own ringed."""
+    """A quantity against the budget of the measurement: dashed beyond the training's, which is ringed."""
     drawn = []
-    for trained in EPS:
+    for place, trained in enumerate(EPS):
         each = [[quantity(r) for r in spectra("lenet", trained, measured)] for measured in EPS]
         mean, std = over_seeds(np.array(each).T)
-        style: Any = {"color": colour(trained), "marker": MARKERS[trained], "label": rf"{trained}"}
-        axes.errorbar([float(eps) for eps in EPS], mean, yerr=std, capsize=1.5, **style)
-        ring: Any = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "color": "black"}
-        axes.plot(float(trained), mean[EPS.index(trained)], markeredgewidth=0.7, zorder=5, **ring)
+        at = np.array([float(eps) for eps in EPS])
+        axes.errorbar(at, mean, yerr=std, linestyle="none", capsize=1.5, **style(trained))
+        axes.plot(at[: place + 1], mean[: place + 1], color=colour(trained))
+        axes.plot(at[place:], mean[place:], color=colour(trained), linestyle="--", linewidth=0.8)
+        ring: Any = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "markeredgewidth": 0.7}
+        axes.plot(at[place], mean[place], color="black", zorder=5, **ring)
         drawn += [*mean, *(mean + std)]
-    logarithmic(axes, min(drawn) / 1.5, max(drawn) * 1.3)
-    axes.set_xticks([float(eps) for eps in EPS])
-    axes.set_xlabel(r"$\epsilon$ of the measurement")
+    logarithmic(axes, min(drawn) / 1.5, max(drawn) * 1.5)
+    axes.set_xticks(at)
+    axes.set_xlabel("budget of the measurement (pixels)")
     axes.set_ylabel(name)
 
 
-def draw() -> Figure:
-    """Above LeNets at their own budget; below them at all budgets, and ResNets."""
-    spectra = Spectra(RESULTS)
+def draw(folder: Path = RESULTS) -> Figure:
+    """Above nets at their own budget; below them at all budgets, and ResNets where there are results."""
+    spectra = Spectra(folder)
     top, trace = r"$\lambda_1$", r"tr $H$"
+    resnets = any(net == "resnet" for net, *_ in spectra.found)
     with matplotlib.rc_context(STYLE):
         canvas = Figure(figsize=(7.0, 5.2))
-        places = canvas.subplots(2, 3)
-        eigenvalues(spectra, places[0, 0], "lenet", EPS)
-        scaled(spectra, places[0, 1], lambda result: result.eigenvalues[0], top)
-        scaled(spectra, places[0, 2], lambda result: result.trace, trace)
-        crossed(spectra, places[1, 0], lambda result: result.eigenvalues[0], rf"{top} (nats)")
-        crossed(spectra, places[1, 1], lambda result: result.trace, f"{trace} (nats)")
-        eigenvalues(spectra, places[1, 2], "resnet", EPS[:3])
-        titles = ("LeNet, own budget", "LeNet, own budget", "LeNet, own budget", "trained at", "trained at",
-                  "ResNet18, own budget")  # fmt: skip
-        for letter, title, axes in zip("abcdef", titles, places.flat, strict=True):
-            legend_above(axes)
-            axes.get_legend().set_title(f"({letter})  {title}")
+        places = canvas.subplot_mosaic("aabbcc;ddeeff" if resnets else "aabbcc;dddeee")
+        eigenvalues(spectra, places["a"], "lenet", EPS)
+        scaled(spectra, places["b"], lambda result: result.eigenvalues[0], top)
+        scaled(spectra, places["c"], lambda result: result.trace, trace)
+        crossed(spectra, places["d"], lambda result: result.eigenvalues[0], rf"{top} (nats)")
+        crossed(spectra, places["e"], lambda result: result.trace, f"{trace} (nats)")
+        if resnets:
+            eigenvalues(spectra, places["f"], "resnet", EPS[:3])
+        for letter, axes in places.items():
+            name = f"({letter})" + "  ResNet18" * (letter == "f")
+            if axes.get_legend():
+                axes.get_legend().set_title(name)
+            else:
+                axes.set_title(name, loc="left", fontsize=STYLE["font.size"])
+        lines = [matplotlib.lines.Line2D([], [], **style(eps), label=eps) for eps in EPS]
+        canvas.legend(
+            handles=lines,
+            title=r"Trained at $\epsilon$ =   (bars, bands: $\pm$ standard deviation over 3 seeds; "
+            "ring: own budget; dashed: beyond it)",
+            alignment="left",
+            title_fontsize=STYLE["legend.fontsize"],
+            loc="outside upper left",
+            ncols=len(EPS),
+            frameon=False,
+        )
     return canvas
 
 

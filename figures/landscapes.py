@@ -21,21 +21,27 @@ from landscape.plot.style import DARK, STYLE, against_eps
 from landscape.plot.surface import draw as panel
 from landscape.results import Run
 from landscape.sampling import standard_error
-from landscape.surfaces.shape import Rise, origin, rise
+from landscape.surfaces.shape import origin
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "data/results/landscapes"
 EPS = ("0", "0.1", "0.2", "0.3", "0.4")
 MARKERS = dict(zip(EPS, "os^Dv", strict=True))
-WITHIN = 0.25
-"""Length of the steps over which the rise is averaged."""
 
 
-def around(result: Any) -> Rise:
-    """The rise of the loss over all cells up to a distance from θ: the directions are orthonormal."""
-    distance = np.hypot(*np.meshgrid(result.x, result.y))
-    centre = origin(result.y, result.x)
-    return rise(result.loss, result.groups, result.sizes, distance, centre, within=WITHIN + 1e-9)
+def shells(result: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distances from θ, the mean rise over the cells that far away, and its standard error.
+
+    The directions are orthonormal, so that a distance is a length of weights. The examples are what varies.
+    """
+    step = float(result.x[1] - result.x[0])
+    place = np.rint(np.hypot(*np.meshgrid(result.x, result.y)) / step).astype(int)
+    centre = result.groups[origin(result.y, result.x)]
+    distances = range(1, len(result.x) // 2 + 1)
+    cells = [(result.groups - centre)[place == d] for d in distances]
+    rises = [(result.loss - result.centre_loss)[place == d].mean() for d in distances]
+    errors = [standard_error(lambda means: means.mean(), each, result.sizes) for each in cells]
+    return step * np.array(distances), np.array(rises), np.array(errors)
 
 
 def risen(run: Run) -> Any:
@@ -61,14 +67,15 @@ def sections(runs: Sequence[Run], axes: Axes) -> None:
 
 
 def averages(runs: Sequence[Run], axes: Axes) -> None:
-    """The mean rise up to a distance."""
-    each = [around(run.results[0]) for run in runs]
-    results = [run.results[0] for run in runs]
-    errors = [one.average_stderr for one in each]
-    label = rf"mean rise within {WITHIN:g} of $\theta$"
-    against_eps(axes, results, [one.average for one in each], label, "o", 0.05, errors)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("nats")
+    """The mean rise over all directions of the plane, against the distance from θ."""
+    for eps, run in zip(EPS, runs, strict=True):
+        distances, rises, errors = shells(run.results[0])
+        style: Any = {"color": colour(eps), "marker": MARKERS[eps], "markersize": 2.5, "linewidth": 0.9}
+        axes.errorbar(distances, rises, yerr=errors, capsize=1, **style)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(r"distance from $\theta$")
+    axes.set_ylabel(r"mean rise of $L_\epsilon$ (nats)")
 
 
 def curvatures(runs: Sequence[Run], axes: Axes) -> None:

@@ -77,15 +77,17 @@ def test_the_figure_draws_the_rise_from_the_loss_of_theta(monkeypatch):
     assert len(panels) == 5 + 5 + 3
     assert all(axes.has_data() for axes in panels)
     sections, averages, curvatures = panels[-3:]
-    means = []
     for line, eps in zip(sections.lines, EPS, strict=True):
         found = stored(eps)
         middle = len(found["y"]) // 2
         assert line.get_ydata() == pytest.approx(found["loss"][middle] - found["centre"])
+    for bars, eps in zip(averages.containers, EPS, strict=True):
+        found = stored(eps)
         x, y = np.meshgrid(found["x"], found["y"])
-        rises = (found["loss"] - found["loss"][middle, middle])[x**2 + y**2 <= 0.25**2 + 1e-9]
-        means.append(rises.mean())
-    assert averages.containers[0].lines[0].get_ydata() == pytest.approx(means)
+        step = found["x"][1] - found["x"][0]
+        for distance, rise in zip(*bars.lines[0].get_data(), strict=True):
+            around = abs(np.sqrt(x**2 + y**2) - distance) < step / 2
+            assert rise == pytest.approx(found["loss"][around].mean() - found["centre"])
     shown = [each.lines[0].get_ydata().tolist() for each in curvatures.containers]
     names = ("curvature_x", "hessian_x", "curvature_y", "hessian_y")
     assert shown == [[stored(eps)["numbers"][name] for eps in EPS] for name in names]
