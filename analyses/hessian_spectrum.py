@@ -88,13 +88,20 @@ def trace(result: Any) -> float:
     return result.trace
 
 
+def loss(result: Any) -> float:
+    return result.loss
+
+
+NAMES: dict[Quantity, str] = {top: "λ1", trace: "tr H", loss: "loss"}
+
+
 def tables(folder: Path) -> str:
     """What the files say, as Markdown: mean ± sample standard deviation over the seeds."""
     lenets, fresh, resnets = (_found(folder, start) for start in ("eps,crossed", "untrained", "resnet"))
     parts = []
     if fresh and lenets:
         parts += [_own(lenets, _scale(fresh)), _trends(lenets, _scale(fresh)), _crossed(lenets, top)]
-        parts += [_crossed(lenets, trace), _both(lenets)]
+        parts += [_crossed(lenets, trace), _crossed(lenets, loss), _both(lenets)]
     if resnets:
         parts += [_own(resnets, None), _trends(resnets, None)]
     return "\n\n".join(parts)
@@ -190,7 +197,7 @@ def _crossed(found: Found, quantity: Quantity) -> str:
         [a, *(_over_seeds([quantity(r) for r in _each(found, a, b)]) for b in budgets)]
         for a in sorted({a for a, _, _ in found}, key=float)
     ]
-    return _markdown([f"{'λ1' if quantity is top else 'tr H'}: trained at, measured at", *budgets], rows)
+    return _markdown([f"{NAMES[quantity]}: trained at, measured at", *budgets], rows)
 
 
 def _both(found: Found) -> str:

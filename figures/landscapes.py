@@ -93,9 +93,9 @@ def curvatures(runs: Sequence[Run], axes: Axes) -> None:
     axes.set_ylabel("curvature (nats)")
 
 
-def draw() -> Figure:
+def draw(folder: Path = RESULTS) -> Figure:
     """Above the surfaces, then their contours on one scale, below what they say in numbers."""
-    runs = [load(RESULTS / f"eps{eps}_seed0.h5") for eps in EPS]
+    runs = [load(folder / f"eps{eps}_seed0.h5") for eps in EPS]
     surfaces = [risen(run) for run in runs]
     rises = np.concatenate([each.loss.ravel() for each in surfaces])
     scale = Scale(steps(float(rises.min()), float(rises.max())), False)
@@ -121,6 +121,29 @@ def draw() -> Figure:
     return canvas
 
 
+def table(folder: Path = RESULTS) -> str:
+    """What the surfaces say, as Markdown, each number with its standard error."""
+    head = ["eps", "loss of θ", "λ1, adversary fixed", "curvature along eigenvector 1, re-attacked"]
+    found = [load(folder / f"eps{eps}_seed0.h5").results[0] for eps in EPS]
+    distances = shells(found[0])[0]
+    shown = [int(np.abs(distances - told).argmin()) for told in (0.05, 0.1, 0.25)]
+    head += [f"mean rise at {distances[place]:g}" for place in shown] + ["inner gap"]
+    rows = [head, ["---"] * len(head)]
+    for result in found:
+        _, rises, errors = shells(result)
+        told = result.numbers
+        rows.append(
+            [
+                result.budget,
+                plus_minus(result.centre_loss, result.centre_loss_stderr),
+                *(plus_minus(told[name], told[f"{name}_stderr"]) for name in ("hessian_x", "curvature_x")),
+                *(plus_minus(float(rises[place]), float(errors[place])) for place in shown),
+                plus_minus(result.inner_gap, result.inner_gap_stderr),
+            ]
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def _title(place: int, run: Run) -> str:
     (result,) = run.results
     loss = plus_minus(result.centre_loss, result.centre_loss_stderr)
@@ -132,6 +155,7 @@ def colour(eps: str) -> Any:
 
 
 if __name__ == "__main__":
+    print(table())
     canvas = draw()
     for ending in ("pdf", "png"):
         save(canvas, HERE / f"landscapes.{ending}")

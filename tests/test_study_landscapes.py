@@ -91,3 +91,9 @@ def test_the_figure_draws_the_rise_from_the_loss_of_theta(monkeypatch):
     shown = [each.lines[0].get_ydata().tolist() for each in curvatures.containers]
     names = ("curvature_x", "hessian_x", "curvature_y", "hessian_y")
     assert shown == [[stored(eps)["numbers"][name] for eps in EPS] for name in names]
+
+
+def test_the_page_has_the_table_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "figures")
+    table = runpy.run_path(str(ROOT / "figures/landscapes.py"))["table"]()
+    assert table in (ROOT / "docs/reproduction/landscapes.md").read_text()
