@@ -32,7 +32,7 @@ from landscape import load, measure
 from landscape.format import plus_minus
 from landscape.progress import progress
 
-FAMILIES = "own,crossed,untrained,resnet"
+LENETS = "own,crossed,untrained"
 FRESH = range(5)
 """Seeds of the nets before training."""
 RESNET_EPS = EPS[:3]
@@ -221,7 +221,7 @@ def _both(found: Found) -> str:
 if __name__ == "__main__":
     parser = arguments(__doc__)
     parser.add_argument("--measured", default=",".join(EPS), help="budgets of the measurement")
-    parser.add_argument("--families", default=FAMILIES)
+    parser.add_argument("--families", default=f"{LENETS},resnet")
     parser.add_argument("--resnet", default="resnet18:width=2,colours=1")
     parser.add_argument("--k", type=int, default=20)
     parser.add_argument("--tol", type=float, default=1e-2)
@@ -243,5 +243,5 @@ if __name__ == "__main__":
                 watch=watch,
                 **{"k": told.k, "tol": told.tol, "examples": told.examples, **each.options},
             )
-    if all((folder / f"{each.name}.h5").exists() for each in asked(told, FAMILIES)):
+    if all((folder / f"{each.name}.h5").exists() for each in asked(told, LENETS)):
         print(tables(folder))

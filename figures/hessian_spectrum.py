@@ -47,8 +47,13 @@ class Spectra:
 
 
 def over_seeds(values: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over the seeds and their sample standard deviation."""
-    return np.mean(values, axis=0), np.std(values, axis=0, ddof=1)
+    """The median over the seeds, and how far the lowest and the highest of them lie from it (2, …).
+
+    Of three seeds that is each of them; a mean would be where none is if one lies far off.
+    """
+    each = np.array(values)
+    middle = np.median(each, axis=0)
+    return middle, np.stack([middle - each.min(axis=0), each.max(axis=0) - middle])
 
 
 def colour(eps: str) -> Any:
@@ -61,14 +66,16 @@ def style(eps: str) -> dict[str, Any]:
 
 
 def eigenvalues(spectra: Spectra, axes: Axes, net: str, budgets: Sequence[str]) -> None:
-    """Eigenvalues at the own budget against their index, bands of ± the standard deviation over seeds."""
+    """Eigenvalues at the own budget: the median over the seeds, a band from lowest to highest."""
     low, high = np.inf, 0.0
     for eps in budgets:
-        mean, std = over_seeds([result.eigenvalues for result in spectra(net, eps, eps)])
-        index = np.arange(1, len(mean) + 1)
-        axes.fill_between(index, mean - std, mean + std, color=colour(eps), alpha=0.2, linewidth=0)
-        axes.plot(index, mean, **style(eps), markersize=2.5)
-        low, high = min(low, mean.min()), max(high, (mean + std).max())
+        each = np.array([result.eigenvalues for result in spectra(net, eps, eps)])
+        middle, _ = over_seeds(each)
+        index = np.arange(1, len(middle) + 1)
+        band: Any = {"color": colour(eps), "alpha": 0.2, "linewidth": 0}
+        axes.fill_between(index, each.min(axis=0), each.max(axis=0), **band)
+        axes.plot(index, middle, **style(eps), markersize=2.5)
+        low, high = min(low, each.min()), max(high, each.max())
     logarithmic(axes, low / 1.5, high * 1.2)
     axes.set_xticks([1, *range(5, len(index) + 1, 5)])
     axes.set_xlabel("index $i$")
@@ -77,19 +84,20 @@ def eigenvalues(spectra: Spectra, axes: Axes, net: str, budgets: Sequence[str]) 
 
 def scaled(spectra: Spectra, axes: Axes, quantity: Any, name: str) -> None:
     """A quantity at the own budget against eps: as it is, over the loss before training, over its own."""
-    drawn = []
+    drawn: list[float] = []
+    at = [float(eps) for eps in EPS]
     for label, marker, line, grey, over in (
         (f"{name} (nats)", "o", "-", "black", lambda result: 1.0),
         (rf"{name} / $L_\epsilon$ before training", "s", "--", "0.4", lambda r: spectra.scale(r.budget)),
         (rf"{name} / own $L_\epsilon(\theta)$", "^", ":", "0.6", lambda result: result.loss),
     ):
         each = np.array([[quantity(r) / over(r) for r in spectra("lenet", eps, eps)] for eps in EPS])
-        mean, std = over_seeds(each.T)
+        middle, spread = over_seeds(each.T)
         look: Any = {"color": grey, "marker": marker, "linestyle": line}
-        axes.errorbar([float(eps) for eps in EPS], mean, yerr=std, capsize=1.5, label=label, **look)
-        drawn += [*(mean - std)[mean > std], *mean, *(mean + std)]
+        axes.errorbar(at, middle, yerr=spread, capsize=1.5, label=label, **look)
+        drawn += [*each.ravel()]
     logarithmic(axes, min(drawn) / 1.5, max(drawn) * 1.5)
-    axes.set_xticks([float(eps) for eps in EPS])
+    axes.set_xticks(at)
     axes.set_xlabel("own budget (pixels of [0, 1])")
     legend_above(axes)
 
@@ -99,14 +107,14 @@ def crossed(spectra: Spectra, axes: Axes, quantity: Any, name: str) -> None:
     drawn = []
     for place, trained in enumerate(EPS):
         each = [[quantity(r) for r in spectra("lenet", trained, measured)] for measured in EPS]
-        mean, std = over_seeds(np.array(each).T)
+        middle, spread = over_seeds(np.array(each).T)
         at = np.array([float(eps) for eps in EPS])
-        axes.errorbar(at, mean, yerr=std, linestyle="none", capsize=1.5, **style(trained))
-        axes.plot(at[: place + 1], mean[: place + 1], color=colour(trained))
-        axes.plot(at[place:], mean[place:], color=colour(trained), linestyle="--", linewidth=0.8)
+        axes.errorbar(at, middle, yerr=spread, linestyle="none", capsize=1.5, **style(trained))
+        axes.plot(at[: place + 1], middle[: place + 1], color=colour(trained))
+        axes.plot(at[place:], middle[place:], color=colour(trained), linestyle="--", linewidth=0.8)
         ring: Any = {"marker": "o", "markersize": 8, "markerfacecolor": "none", "markeredgewidth": 0.7}
-        axes.plot(at[place], mean[place], color="black", zorder=5, **ring)
-        drawn += [*mean, *(mean + std)]
+        axes.plot(at[place], middle[place], color="black", zorder=5, **ring)
+        drawn += [*np.ravel(each)]
     logarithmic(axes, min(drawn) / 1.5, max(drawn) * 1.5)
     axes.set_xticks(at)
     axes.set_xlabel("budget of the measurement (pixels)")
@@ -137,8 +145,8 @@ def draw(folder: Path = RESULTS) -> Figure:
         lines = [matplotlib.lines.Line2D([], [], **style(eps), label=eps) for eps in EPS]
         canvas.legend(
             handles=lines,
-            title=r"Trained at $\epsilon$ =   (bars, bands: $\pm$ standard deviation over 3 seeds; "
-            "ring: own budget; dashed: beyond it)",
+            title=r"Trained at $\epsilon$ =   (median of 3 seeds; bars, bands: lowest to highest; "
+            "rings: own budget; dashed: beyond it)",
             alignment="left",
             title_fontsize=STYLE["legend.fontsize"],
             loc="outside upper left",

@@ -127,7 +127,7 @@ def table(folder: Path = RESULTS) -> str:
     found = [load(folder / f"eps{eps}_seed0.h5").results[0] for eps in EPS]
     distances = shells(found[0])[0]
     shown = [int(np.abs(distances - told).argmin()) for told in (0.05, 0.1, 0.25)]
-    head += [f"mean rise at {distances[place]:g}" for place in shown] + ["inner gap"]
+    head += [f"mean rise at {distances[place]:.2g}" for place in shown] + ["inner gap"]
     rows = [head, ["---"] * len(head)]
     for result in found:
         _, rises, errors = shells(result)
