@@ -29,7 +29,7 @@ DECIDE = "1,7"  # trousers and sneakers: of all pairs these have the class means
 
 
 def toy() -> Data:
-    """Two classes of two pixels, robust models up to eps 0.15, eps_bar = 0.275."""
+    """Two classes of two pixels, robust models up to eps = 0.175, eps_bar = 0.275."""
     one = np.array([[0.70, 0.20], [0.85, 0.30], [0.75, 0.40], [0.95, 0.15], [0.80, 0.25], [0.90, 0.35]])
     other = np.array([[0.15, 0.75], [0.30, 0.85], [0.40, 0.80], [0.20, 0.60], [0.35, 0.70], [0.25, 0.90]])
     y = np.repeat([1, 0], [len(one), len(other)])

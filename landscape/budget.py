@@ -100,7 +100,7 @@ class Budget:
             step = moved - x
             radius = float(self.eps) - self._rounding(x)  # keep away by what rounding x + step may add
             moved = x + step * (max(radius, 0.0) / _lengths(step).clamp_min(_tiny(step))).clamp_max(1.0)
-        return torch.minimum(torch.maximum(moved, lower), upper)
+        return torch.clamp(moved, lower, upper)
 
 
 def exact(eps: Fraction | float | str) -> Fraction:

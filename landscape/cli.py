@@ -273,8 +273,7 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
         wanted = budgets(eps, norm)  # before torch takes its seconds to import
         if figure:
             _check_figure(figure, name, flat=name == "line" or given.get("_1d", False))
-            if given["output"] and Path(figure).resolve() == Path(given["output"]).resolve():
-                raise InputError(f"{figure} would be both the results and their figure; give two names")
+            _check_apart(figure, given["output"])
         from landscape import runs
         from landscape.progress import progress
         from landscape.results import Run
@@ -325,6 +324,12 @@ def _check_figure(path: str, kind: str, *, flat: bool) -> None:
         raise InputError(f"{path}: an .html view is of planes, and a line is none; write .pdf, .png or .svg")
     else:
         interactive.check_interactive()
+
+
+def _check_apart(figure: str, output: str | None) -> None:
+    """InputError where a figure would take the place of the results that it is of."""
+    if output and Path(figure).resolve() == Path(output).resolve():
+        raise InputError(f"{figure} would be both the results and their figure; give two names")
 
 
 def _write_figure(
@@ -402,7 +407,7 @@ def _question_command(name: str, function: Callable) -> click.Command:
             "--examples",
             type=Examples(),
             metavar="N|all",
-            help="size of a class-balanced subset  [default: all for eps-bar, else up to 1000]",
+            help="size of a class-balanced subset  [default: up to 1000 for minimum and sets, else all]",
         ),
         click.option(
             "--seed", type=SEED, metavar="N", default=0, show_default=True, help="of subset and starts"
@@ -417,6 +422,7 @@ def _question_command(name: str, function: Callable) -> click.Command:
             if name not in drawing.PANELS:
                 raise InputError(f"{name} has no figure; leave --figure away")
             drawing.check_format(figure)
+            _check_apart(figure, given["output"])
         from landscape import laboratory, runs
         from landscape.progress import progress
         from landscape.report import print_run

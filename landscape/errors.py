@@ -25,6 +25,10 @@ class DataError(LandscapeError):
     exit_code = 4
 
 
+class NoSplit(DataError):
+    """A split that a source of data does not have, or cannot give."""
+
+
 class NumericalError(LandscapeError, ArithmeticError):
     """NaN, infinity, or an iteration that did not converge."""
 

@@ -67,7 +67,8 @@ def ask(
         wanted = [str(budget).split()[0] for budget in budgets(eps, options.get("norm", "linf"))]
         there = {result.budget for result in run.results}
         given["eps"] = ",".join(budget for budget in wanted if budget not in there)
-    bias = options.get("bias", False)
+    bias = "a" if options.get("bias", False) else "no"
+    anew = "" if classes is None else f", {classes} numbered anew from 0"
     run.provenance |= results.provenance(
         data={
             "name": whole.name,
@@ -77,7 +78,7 @@ def ask(
             "classes": classes or "all",
             "sha256": found.sha256,
         },
-        model=f"linear, {found.x[0].numel():,} pixels, {found.classes} classes, {'a' if bias else 'no'} bias",
+        model=f"linear, {found.x[0].numel():,} pixels, {found.classes} classes{anew}, {bias} bias",
         setting=f"softmax cross-entropy, float64, seed {seed}",
         budgets=wanted,
         notes=[],

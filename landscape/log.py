@@ -192,6 +192,16 @@ def running(statistic: Callable[..., np.ndarray], values: np.ndarray, window: in
     return statistic(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
 
 
+def escape(found: Training, level: float, window: int = 5) -> int | None:
+    """Number of the first mini-batch around which the mean loss of `window` is below a level; None if never.
+
+    A training at a budget that the net cannot cope with stays at the loss log C of a constant classifier:
+    0.9 log C is a level for its escape from there.
+    """
+    below = running(np.nanmean, found.loss, window) < level
+    return int(found.step[below.argmax()]) if below.any() else None
+
+
 def _mean(values: np.ndarray) -> tuple[float, float]:
     """Mean and standard error of m values, which is not known of one."""
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan

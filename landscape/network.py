@@ -94,14 +94,18 @@ class Network:
         return self._folded
 
     def rest(self) -> dict[str, Tensor]:
-        """What f depends on besides θ, by name: buffers such as running statistics, frozen parameters."""
+        """What f depends on besides θ, by name: buffers such as running statistics, frozen parameters.
+
+        A tied one by its first name alone, as θ has it: two names could be given two values.
+        """
         told = self.module.state_dict(keep_vars=True)
-        own = {id(told[name]) for name in self.names}  # a tied one has a second name
-        return {
-            name: tensor
-            for name, tensor in told.items()
-            if id(tensor) not in own and tensor.is_floating_point()
-        }
+        known = {id(told[name]) for name in self.names}
+        found = {}
+        for name, tensor in told.items():
+            if id(tensor) not in known and tensor.is_floating_point():
+                found[name] = tensor
+                known.add(id(tensor))
+        return found
 
     def check(self, x: Tensor, classes: int) -> None:
         """Raise unless the logits of x (B, …) are (B, C ≥ classes), finite, the same again and alone."""

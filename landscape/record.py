@@ -42,7 +42,7 @@ class Record:
     provenance: of the log
     kept: the models to keep besides
     examples: those that each epoch is judged on under the target budget, if any
-    course, trained: the training once it has begun, and whether all its epochs are over
+    course: the training once it has begun
     """
 
     recipe: Recipe
@@ -58,7 +58,6 @@ class Record:
     asked: Interrupt = field(default_factory=Interrupt)
     seen: Log = field(default_factory=Log)
     course: Course = field(init=False)
-    trained: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.before = self.state.seconds if self.state else 0.0
@@ -73,7 +72,7 @@ class Record:
             resume.restore(course, self.state)
             self.metadata["history"] = self.state.history
             self.metadata["training"]["epochs"] = len(course.epochs)
-        self.first, self.trained = course.steps, course.done
+        self.first = course.steps
         self._tell()
 
     def after(self, epoch: Epoch, module: nn.Module) -> None:
@@ -88,7 +87,6 @@ class Record:
 
     def each(self, course: Course) -> None:
         """After a mini-batch: KeyboardInterrupt where one is asked for, once the state is written."""
-        self.trained = course.done
         if self.asked.noted:
             self.save_state()
             raise KeyboardInterrupt
@@ -196,23 +194,29 @@ def depends_on(metadata: dict[str, Any], epochs: int) -> dict[str, Any]:
 
 
 def complete(
-    output: Path, metadata: dict[str, Any], epochs: int, others: Iterable[Path]
+    output: Path, metadata: dict[str, Any], epochs: int, others: Iterable[Path], attacked: int | None = None
 ) -> dict[str, Any] | None:
     """The metadata of a training that is complete already, with a note; None where there is something to do.
 
     InputError names the setting in which a complete one differs from what is asked for now.
 
     others: its other files, without which it is not complete
+    attacked: test examples that it is to be attacked on; the note tells where it was on others
     """
     if resume.state_path(output).exists() or not output.is_file():
         return None
     try:
         found = read(output).metadata
-    except CheckpointError:  # none of ours
+        before, over = depends_on(found, found["training"]["epochs"]), found["metrics"]["clean_loss"]
+        if not math.isfinite(over):  # it failed
+            return None
+    except (CheckpointError, KeyError, TypeError):  # none of ours, or not over
         return None
-    if not math.isfinite(found.get("metrics", {}).get("clean_loss", math.nan)):  # not over, or it failed
-        return None
-    check_same(depends_on(found, found["training"]["epochs"]), depends_on(metadata, epochs), str(output))
+    check_same(before, depends_on(metadata, epochs), str(output))
     if not all(path.is_file() for path in others):
         return None
-    return {**found, "note": f"{output} was complete already; --fresh trains it anew"}
+    known = found["metrics"].get("robust_examples", 0)
+    on = f", attacked on {known} test examples, as `landscape evaluate` is on any" * (
+        attacked not in (None, known)
+    )
+    return {**found, "note": f"{output} was complete already{on}; --fresh trains it anew"}

@@ -41,7 +41,7 @@ def print_run(found: Run, as_json: bool, output: str | None, layout: str | None 
     else:
         say(f"model       {told['model']}")
     say(f"data        {data['name']}, {data['split']}, {_examples(data)}")
-    say(f"setting     {told['setting'] if 'setting' in told else _setting(found)}")
+    say(f"setting     {_setting(found)}")
     for note in told["notes"]:
         say(f"note        {note}")
     if told.get("directions"):
@@ -85,13 +85,16 @@ def _remarks(found: Run) -> list[str]:
 def _print_for_paper(found: Run, layout: str, output: str | None) -> None:
     """The tables alone as LaTeX or Markdown, what is to be said of them as comments or below them."""
     told, (write, comment, above) = found.provenance, LAYOUTS[layout]
-    each = told.get("checkpoints", [told["checkpoint"]])
-    norm = found.results[0].norm if found.results else ""
-    data, settings = told["data"], [told[name] for name in ("attack", "dtype") if name in told]
+    data = told["data"]
+    if checkpoint := told.get("checkpoint"):
+        each = ", ".join(one["path"] for one in told.get("checkpoints", [checkpoint]))
+        model = f"checkpoints: {each}; model {checkpoint['model']}"
+    else:
+        model = f"model: {told['model']}"
     about = [
-        f"checkpoints: {', '.join(one['path'] for one in each)}; model {told['checkpoint']['model']}",
+        model,
         f"data: {data['name']}, {data['split']}, {_examples(data)}",
-        f"setting: {', '.join([norm, *settings])}, seed {told.get('seed')}",
+        f"setting: {_setting(found)}",
         *(f"note: {note}" for note in told.get("notes", [])),
     ]
     for line in about:
@@ -108,8 +111,10 @@ def _print_for_paper(found: Run, layout: str, output: str | None) -> None:
 
 
 def _setting(found: Run) -> str:
-    """How a checkpoint was measured."""
+    """How a checkpoint was measured, or a question asked."""
     told, norm = found.provenance, found.results[0].norm if found.results else ""
+    if "setting" in told:
+        return str(told["setting"])
     loss = f"{told['loss']}, " if told.get("loss", "cross_entropy") != "cross_entropy" else ""
     return f"{norm}, {loss}{told['attack']}, {told['dtype']}, seed {told['seed']}, {told['device']}"
 
@@ -226,12 +231,21 @@ def print_table(rows: list[list[str]]) -> None:
 def print_metadata(metadata: dict[str, Any], width: int = 12) -> None:
     for name, value in metadata.items():
         if name != "history":
-            text = (
-                ", ".join(f"{k} {_short(v)}" for k, v in value.items())
-                if isinstance(value, dict)
-                else _short(value)
-            )
+            text = ", ".join(_entries(value)) if isinstance(value, dict) else _short(value)
             say(f"{name:{width - 2}}  {text or 'none yet'}")
+
+
+def _entries(told: dict[str, Any]) -> list[str]:
+    """Names and values; a standard error beside what it is of."""
+    numbers = {name: value for name, value in told.items() if isinstance(value, int | float)}
+    errors = {name for name in numbers if name.removesuffix("_stderr") in numbers.keys() - {name}}
+    return [
+        f"{name} {plus_minus(value, told[error])}"
+        if (error := f"{name}_stderr") in errors
+        else f"{name} {_short(value)}"
+        for name, value in told.items()
+        if name not in errors
+    ]
 
 
 def _short(value: Any) -> str:

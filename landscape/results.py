@@ -39,7 +39,14 @@ MOST, DEFLATED = 1 << 30, 1032
 
 # What a result tells of its subject, so far as it does: the types of what commands print and draw.
 NUMBER = int | float
-CHECKPOINT = {"path": str, "format": str, "sha256": str, "model": str, "parameters": int}
+CHECKPOINT = {
+    "path": str,
+    "format": str,
+    "sha256": str,
+    "model": str,
+    "parameters": int,
+    "theta_norm": NUMBER,
+}
 AXIS = {"name": str, "kind": str, "norm": NUMBER, "relative": NUMBER, "explained": NUMBER | None}
 TOLD: dict[str, Any] = {
     "checkpoint": CHECKPOINT,

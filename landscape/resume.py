@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,17 +92,6 @@ def load(path: Path, settings: dict[str, Any]) -> State | None:
             f"{path}, which the training would be carried on from, cannot be read ({error}); give --fresh to "
             "begin anew"
         ) from error
-
-
-@contextmanager
-def same_threads(threads: int) -> Iterator[None]:
-    """So many threads within, for rounding depends on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def restore(course: Course, state: State) -> None:

@@ -22,14 +22,15 @@ from landscape.checkpoints.match import Which
 from landscape.data import CHUNK, Data
 from landscape.datasets import source
 from landscape.doubts import no_gradient
-from landscape.errors import DataError, InputError, NumericalError
+from landscape.errors import DataError, InputError, NoSplit, NumericalError
 from landscape.files import check_result_file, check_writable
 from landscape.objective import Objective, Point, Watch, silence
 from landscape.opening import users_code
 from landscape.record import Record, complete, depends_on, describe
 from landscape.results import Run
 from landscape.resume import load as load_state
-from landscape.resume import same_threads, state_path
+from landscape.resume import state_path
+from landscape.same import same_threads
 from landscape.schedules import CONSTANT, Schedule
 from landscape.subjects import EXAMPLES, Subject, beside, same_data, subject
 from landscape.task import Task
@@ -269,10 +270,7 @@ def train(
         names = ", ".join(registry.named("model"))
         raise InputError(f"{model} is code of your own; what can be trained here are the models {names}")
     trained_on = source.load(data, "train", data_dir=data_dir, examples=examples, seed=seed)
-    try:
-        held_out = source.load(data, "test", data_dir=data_dir)
-    except DataError:
-        held_out = trained_on
+    held_out, note = _held_out(data, trained_on, data_dir, seed)
     model = _with_classes(model, max(trained_on.classes, held_out.classes))
     recipe = Recipe(
         model=model,
@@ -293,8 +291,11 @@ def train(
     metadata = describe(recipe, data, trained_on)
     if not resume:
         state_path(output).unlink(missing_ok=True)
-    elif found := complete(Path(output), metadata, epochs, [log_file, *training_files.paths(kept)]):
-        return found
+    else:
+        wanted = None if attacked is None else min(attacked, len(held_out)) if budget.eps else 0
+        others = [log_file, *training_files.paths(kept)]
+        if found := complete(Path(output), metadata, epochs, others, wanted):
+            return found
     settings = depends_on(metadata, epochs) | {
         "kept": [path.name for path in training_files.paths(kept)],
         "test data": held_out.sha256,
@@ -323,13 +324,21 @@ def train(
         examples=judged_on,
         watch=watch or silence,
     )
-    return _followed(record, trained_on, held_out, attacked, watch)
+    return _followed(record, trained_on, held_out, attacked, note, watch)
 
 
 def _followed(
-    record: Record, trained_on: Data, held_out: Data, attacked: int | None, watch: Watch | None
+    record: Record,
+    trained_on: Data,
+    held_out: Data,
+    attacked: int | None,
+    note: str,
+    watch: Watch | None,
 ) -> dict[str, Any]:
-    """Train and evaluate, with a record kept; the metadata of the checkpoint."""
+    """Train and evaluate, with a record kept; the metadata of the checkpoint.
+
+    note: on the metrics, if anything
+    """
     metadata, recipe = record.metadata, record.recipe
     with same_threads(record.state.threads if record.state else torch.get_num_threads()):
         try:
@@ -342,11 +351,11 @@ def _followed(
                     each=record.each,
                     progress=record.after,
                 )
-            metadata["metrics"] = evaluate(module, held_out, recipe.budget, attacked=attacked, watch=watch)
-        except KeyboardInterrupt:
-            if record.trained:  # the evaluation is what is left to do
-                record.save_state()
-            raise
+            record.save_state()  # the evaluation is what is left to do
+            if record.asked.noted:  # after the last mini-batch
+                raise KeyboardInterrupt
+            metrics = evaluate(module, held_out, recipe.budget, attacked=attacked, watch=watch)
+            metadata["metrics"] = metrics | ({"note": note} if note else {})
         except NumericalError:
             record.drop_state()
             raise
@@ -356,6 +365,22 @@ def _followed(
         came = metadata["metrics"]["clean_loss"]
         raise NumericalError(f"the trained model's loss is {came}; train with a smaller lr than {recipe.lr}")
     return metadata
+
+
+def _held_out(spec: str, trained_on: Data, data_dir: str | None, seed: int) -> tuple[Data, str]:
+    """The test split; or, with a note that says so, the training data, where the source has no other."""
+    told = "those trained on are among these examples"
+    try:
+        found = source.load(spec, "test", data_dir=data_dir)
+    except NoSplit as error:
+        return trained_on, f"{told}, for there is no test split: {error}"
+    if found.x.shape[1:] != trained_on.x.shape[1:]:
+        came, there = (" × ".join(map(str, data.x.shape[1:])) for data in (found, trained_on))
+        raise DataError(
+            f"the test inputs of {spec} are {came}, those to train on {there}; make them of one shape"
+        )
+    again = len(found) >= len(trained_on) and found.subset(len(trained_on), seed).sha256 == trained_on.sha256
+    return found, f"{told}, for there is no test split" if again else ""
 
 
 def _monitored(recipe: Recipe, trained_on: Data, held_out: Data, wanted: int | None) -> Data | None:

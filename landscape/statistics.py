@@ -91,6 +91,7 @@ def by_batch(network: Network) -> Forward:
     for name in names:
         layer: Any = module.get_submodule(name)
         layer.running_mean = layer.running_var = None  # then torch has none but the batch's own to take
+        layer.track_running_stats = False  # which InstanceNorm asks for besides
         gone |= {f"{name}.running_mean", f"{name}.running_var"}
     if not names:
         return network

@@ -68,6 +68,7 @@ class Subject:
                 "format": self.checkpoint.format,
                 "model": self.model,
                 "parameters": len(self.network),
+                "theta_norm": self.network.theta.double().norm().item(),
                 "place": match.place,
                 "removed": match.removed,
                 "added": match.added,

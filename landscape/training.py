@@ -92,7 +92,9 @@ class Course:
         self.recipe, self.data, self.log = recipe, data, log
         self.module: nn.Module = registry.make("model", recipe.model, classes=data.classes)
         self.optimizer = _optimizer(recipe, self.module)
-        Network(self.module).check(data.inputs(slice(0, 2), torch.zeros(1))[0], data.classes)
+        few = data.inputs(slice(0, 2), torch.zeros(1))[0]
+        Network(self.module).check(few, data.classes)
+        recipe.budget.check_resolved(few)
         self.module.to(memory_format=torch.channels_last)
         self.initial = [parameter.detach().clone() for parameter in self.module.parameters()]
         self.inner = Inner(recipe, self.module)
@@ -253,6 +255,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Clean accuracy on all the data; robust accuracy under `pgd` and a far stronger attack, with errors.
 
+    What is told of the stronger attack is the worse of the two for each example: on some it finds less alone.
+
     attacked: class-balanced examples that are attacked, by PGD and by one of 100 steps and 3 restarts, by
         default 1,000; 0 is none, and tells no robust accuracy
     """
@@ -265,23 +269,29 @@ def evaluate(
         "split": data.split,
         "examples": len(data),
         "clean_loss": clean.value,
+        "clean_loss_stderr": clean.value_stderr,
         "clean_accuracy": clean.accuracy,
         "clean_accuracy_stderr": clean.accuracy_stderr,
     }
     if budget.eps and attacked:
         few = data.subset(min(len(data), attacked))
-        strong = replace(objective, data=few, budget=budget, attack=REFERENCE).at()
         usual = replace(objective, data=few, budget=budget, attack=PGD(steps=steps)).at()
+        strong = replace(usual.objective, attack=REFERENCE).at()
+        losses, correct = torch.maximum(usual.losses, strong.losses), usual.correct & strong.correct
+        share = correct.double().mean().item()
         metrics |= {
             "eps": text(budget.eps),
             "robust_examples": len(few),
             "robust_attack": str(PGD(steps=steps)),
             "robust_loss": usual.value,
+            "robust_loss_stderr": usual.value_stderr,
             "robust_accuracy": usual.accuracy,
+            "robust_accuracy_stderr": usual.accuracy_stderr,
             "strong_attack": str(REFERENCE),
-            "strong_loss": strong.value,
-            "strong_accuracy": strong.accuracy,
-            "strong_accuracy_stderr": strong.accuracy_stderr,
+            "strong_loss": losses.mean().item(),
+            "strong_loss_stderr": losses.std().item() / math.sqrt(len(few)) if len(few) > 1 else math.nan,
+            "strong_accuracy": share,
+            "strong_accuracy_stderr": math.sqrt(share * (1 - share) / len(few)),
         }
     return metrics
 

@@ -10,7 +10,7 @@ from landscape import load
 
 ROOT = Path(__file__).parent.parent
 STUDIES = sorted(path.stem for path in (ROOT / "analyses").glob("*.py"))
-FIGURES = sorted(path.stem for path in (ROOT / "figures").glob("*.py") if path.stem != "shipped")
+FIGURES = sorted({path.stem for path in (ROOT / "figures").glob("*.py")} - {"shipped", "seeds"})
 
 
 def run(script: Path, *arguments: str, monkeypatch) -> None:

@@ -259,10 +259,12 @@ def test_json_has_the_documented_keys(run, tmp_path):
     assert (told["kind"], told["complete"], told["output"]) == ("sharpness", True, f"{tmp_path}/a.h5")
     assert told["checkpoint"].keys() == {
         *("path", "sha256", "format", "model", "parameters", "place", "removed", "added", "averaged"),
-        *("normalization", "ignored"),
+        *("normalization", "ignored", "theta_norm"),
     }
     assert 0 <= told["data"]["clean_accuracy"] <= 1
     assert told["checkpoint"]["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
+    weights = torch.cat([w.double().flatten() for w in torch.load("mine.pt").values()])
+    assert told["checkpoint"]["theta_norm"] == pytest.approx(weights.norm().item(), rel=1e-12)
     assert {"name", "split", "examples", "sha256"} <= told["data"].keys()
     assert (told["data"]["name"], told["data"]["split"], told["data"]["examples"]) == (
         "good.npz",
@@ -625,7 +627,8 @@ def test_help_is_there_in_a_fifth_of_a_second():
 def test_an_interrupted_run_keeps_the_budgets_that_were_finished(number, place, tmp_path):
     command = MINE.replace("Mine", "Slow") + f" --eps 0,0.1,0.2 --json -o {tmp_path}/a.h5"
     found = stop_when_there(start(command, place), tmp_path / "a.h5", number)
-    assert (found.code, found.err.strip()) == (130, "landscape: interrupted; what was finished is kept")
+    *_, last = found.err.strip().splitlines()  # after progress, on a slow machine
+    assert (found.code, last) == (130, "landscape: interrupted; what was finished is kept")
     back = landscape.load(tmp_path / "a.h5")
     assert not back.complete
     assert 1 <= len(back.results) < 3
@@ -638,7 +641,7 @@ def test_an_interrupted_training_leaves_a_checkpoint_that_loads(place, tmp_path,
     command = f"train mlp:inputs=64 --data good.npz --eps 0.1 --epochs 100000 -o {tmp_path}/a.pt"
     found = stop_when_there(start(command, place), tmp_path / "a.h5", signal.SIGINT)
     assert (found.code, found.out) == (130, "")
-    assert found.err.strip() == "landscape: interrupted; what was finished is kept"
+    assert found.err.strip().splitlines()[-1] == "landscape: interrupted; what was finished is kept"
     assert {path.name for path in tmp_path.iterdir()} == {"a.pt", "a.h5", "a.pt.state"}
     told = run(f"info {tmp_path}/a.pt --json").json
     assert told["metadata"]["training"]["epochs"] == len(told["metadata"]["history"]) >= 1

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from dataclasses import replace
 
 import nets
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import MODEL
+from test_plot_connect import way
 from torch import nn
 
 from landscape import PGD, Budget, Data, Network, Objective, cli, load, registry
@@ -140,13 +142,88 @@ def test_between_a_net_and_its_permutation_the_line_has_a_barrier_and_the_curve_
     assert bent.height < 0.05 * line.height
 
 
+def convolutions(batchnorm=False):
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3),
+        *([nn.BatchNorm2d(3)] if batchnorm else []),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(48, 3),
+    )
+
+
+def test_in_half_precision_the_attack_sees_a_copy_of_the_net_and_the_step_the_net_itself():
+    a, b = (Network(nets.trained(convolutions(), seed)) for seed in (0, 1))
+    o = Objective(a, nets.data(24, 2, 6, 6), Budget("0.1"))
+    start = straight("bezier", a.theta, b.theta, 1)
+    recipe = Recipe(optimizer="sgd", mini_batch=24, steps=3, lr=0.1, attack_precision="bfloat16")
+    training = Bending(start, o, recipe)
+    t, batch = training.drawn(0)
+    training._step()
+    module_ = convolutions()
+    nn.utils.vector_to_parameters(start.at(t), module_.parameters())
+    low, rows = copy.deepcopy(module_).bfloat16(), o.data[batch]
+    clean = rows.x.float()
+
+    def losses(moved):
+        return nn.functional.cross_entropy(low(moved.bfloat16()).float(), rows.y, reduction="none")
+
+    x = PGD(steps=3, seed=1000)(losses, clean, rows.index, o.budget)
+    nn.functional.cross_entropy(module_(x), rows.y).backward()
+    expected = 2 * t * (1 - t) * torch.cat([p.grad.flatten() for p in module_.parameters()])
+    moved = (start.points[1] - training.curve.points[1]) / 0.1
+    assert torch.allclose(moved, expected, rtol=1e-4, atol=1e-5)
+    full = Bending(start, o, replace(recipe, attack_precision="full"))
+    full._step()
+    assert full.losses[0] != training.losses[0]
+    assert full.losses[0] == pytest.approx(training.losses[0], rel=1e-2)
+
+
+def test_a_curve_of_a_batchnorm_net_is_trained_under_attacks_in_half_precision():
+    a, b = (Network(nets.trained(convolutions(batchnorm=True), seed)) for seed in (0, 1))
+    rest = {name: (first, b.rest()[name]) for name, first in a.rest().items()}
+    o = Objective(a, nets.data(40, 2, 6, 6), Budget("0.1"))
+    start = straight("bezier", a.theta, b.theta, 1, rest)
+    for bn in ("recompute", "frozen"):
+        recipe = Recipe(epochs=2, mini_batch=20, steps=2, lr=0.01, bn=bn)
+        full, half = (
+            Bending(start, o, replace(recipe, attack_precision=each)) for each in ("full", "bfloat16")
+        )
+        full.run(NOTHING, "")
+        half.run(NOTHING, "")
+        assert np.allclose(full.losses, half.losses, rtol=0.02)
+        assert half.passes == full.passes
+
+
+def test_half_precision_is_taken_where_the_processor_has_it_and_the_net_bears_it(monkeypatch):
+    has = module.has_half
+    o = Objective(Network(convolutions()), nets.data(8, 2, 6, 6))
+    for there in (True, False):
+        monkeypatch.setattr(module, "has_half", lambda network, there=there: there)
+        assert module.precision("auto", o) == ("bfloat16" if there else "full")
+        assert module.precision("bfloat16", o) == "bfloat16"
+        assert module.precision("full", o) == "full"
+    assert not has(Network(convolutions(), dtype=torch.float64))
+    refuses = nets.Net(lambda m, x: m.last(x.flatten(1) + torch.zeros(72)), last=nn.Linear(72, 3))
+    monkeypatch.setattr(module, "has_half", lambda network: True)
+    never = replace(o, network=Network(refuses))
+    assert module.precision("auto", never) == "full"
+    with pytest.raises(InputError, match="give --attack-precision full"):
+        module.precision("bfloat16", never)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_training_that_was_kept_carries_on_with_the_same_bits(optimizer, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "attack_precision"),
+    [(torch.float32, "full"), (torch.float64, "full"), (torch.float32, "bfloat16")],
+)
+def test_a_training_that_was_kept_carries_on_with_the_same_bits(optimizer, dtype, attack_precision):
     a, b = (Network(nets.trained(nets.mlp(), seed), dtype=dtype) for seed in (0, 1))
     o = Objective(a, nets.data(40, 4), Budget("0.1"), ATTACK)
     start = straight("bezier", a.theta, b.theta, 2)
-    recipe = Recipe(optimizer=optimizer, epochs=4, mini_batch=15, steps=2, lr=0.01)
+    recipe = Recipe(
+        optimizer=optimizer, epochs=4, mini_batch=15, steps=2, lr=0.01, attack_precision=attack_precision
+    )
     whole = Bending(start, o, recipe)
     states = []
     while not whole.done:
@@ -209,8 +286,16 @@ def test_a_training_that_cannot_be_is_refused_in_words(made, words):
 # BatchNorm
 
 
-def test_by_batch_a_net_is_what_it_is_in_training_and_nothing_is_remembered():
-    network = Network(cnn(), dtype=torch.float64)
+def with_instance_norm():
+    """The same with a layer whose running statistics its training never takes."""
+    net = nets.cnn()
+    net[1] = nn.InstanceNorm2d(2, affine=True, track_running_stats=True)
+    return nets.trained(net, 3)
+
+
+@pytest.mark.parametrize("make", [cnn, with_instance_norm])
+def test_by_batch_a_net_is_what_it_is_in_training_and_nothing_is_remembered(make):
+    network = Network(make(), dtype=torch.float64)
     x = nets.data(12, 2, 6, 6).x
     before = {k: v.clone() for k, v in network.module.state_dict().items()}
     leaves = [p.detach().clone().requires_grad_() for p in network.parts(network.theta)]
@@ -281,6 +366,27 @@ def test_a_batchnorm_net_is_trained_and_measured_and_its_module_is_left_as_it_wa
     # Statistics never come from what is held out.
     alone = Along(curve, o, [o.data])(0.5)
     assert np.array_equal(alone[0], found[0])
+
+
+def used_twice():
+    """A net in which one BatchNorm stands at two places."""
+    norm = nn.BatchNorm2d(2)
+    first, second = nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3)
+    return nn.Sequential(first, norm, nn.ReLU(), second, norm, nn.Flatten(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("bn", ["recompute", "frozen"])
+def test_a_batchnorm_that_stands_at_two_places_has_statistics_once(bn):
+    start, o = a_start(used_twice, shape=(2, 6, 6), eps="0.1")
+    assert set(start.rest) == {"1.running_mean", "1.running_var"}
+    rests = [{name: pair[end].clone() for name, pair in start.rest.items()} for end in (0, 1)]
+    curve = Bending(start, o, Recipe(epochs=2, mini_batch=20, steps=2, bn=bn)).run(NOTHING, "")
+    along = Along(curve, o, [o.data], bn=bn)
+    assert np.array_equal(along(0.5), along(0.5), equal_nan=True)
+    for end, (network, rest) in enumerate(zip(between(used_twice), rests, strict=True)):
+        assert all(torch.equal(start.rest[name][end], tensor) for name, tensor in rest.items())
+        own = replace(o, network=network).at().value
+        assert (along(float(end))[0, len(WORK)] == own) == (bn == "frozen")
 
 
 # What is measured
@@ -482,6 +588,18 @@ def test_the_curve_of_the_file_has_the_losses_that_the_file_tells(run, place, sp
     assert [o.at(curve.at(t)).value for t in result.t] == result.loss.tolist()
 
 
+def test_the_report_tells_that_curves_are_trained_under_attacks_in_half_precision(run, place, split):
+    told_of = "the curves are trained under attacks in bfloat16"
+    half = f"{SMALL} {split} --attack-precision bfloat16"
+    _, out, _ = run(f"{half} --eps 0.1 -o {place}/c.h5")
+    assert told_of in out
+    assert told_of not in run(f"{half} --eps 0")[1]
+    assert told_of not in run(f"{SMALL} {split} --eps 0.1")[1]
+    code, _, err = run(f"{SMALL} {split} --eps 0.1 -o {place}/c.h5")
+    assert code == 2
+    assert "was begun with attack_precision = bfloat16" in err
+
+
 def test_the_table_names_each_way_and_says_what_it_was_trained_on(run, place, split):
     code, out, _ = run(f"{SMALL} --eps 0.1 {split}")
     assert code == 0
@@ -578,6 +696,30 @@ def test_what_is_interrupted_carries_on_with_the_same_bits(stop, run, place, spl
     assert not (place / "c.h5.cells").exists()
 
 
+def test_what_is_carried_on_is_so_on_the_threads_that_it_was_begun_with(run, place, split, monkeypatch):
+    words = f"{SMALL} --eps 0.1 {split} -o {place}/c.h5"
+    step, seen = Bending._step, []
+
+    def ended(training):
+        seen.append(torch.get_num_threads())
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        step(training)
+
+    monkeypatch.setattr(Bending, "_step", ended)
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        assert run(words)[0] == cli.INTERRUPTED
+        torch.set_num_threads(before)
+        assert run(words)[0] == 0
+        assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {before + 1}
+    assert load(place / "c.h5").provenance["threads"] == before + 1
+
+
 def test_places_that_were_measured_are_not_measured_again(run, place, split, monkeypatch):
     words = f"{SMALL} --eps 0.1 {split} --json -o {place}/c.h5"
     measured, count = Along.__call__, [0]
@@ -626,6 +768,31 @@ def test_what_was_measured_is_kept_until_the_results_are_written(run, place, spl
     assert run(words)[0] == 0
     assert load(place / "c.h5").complete
     assert sorted(p.name for p in place.glob("c.h5*")) == ["c.h5"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"lower": -0.3, "lower_stderr": 0.1}, "HIGHER: on its own examples .* smaller --lr"),
+        ({"lower": -0.3, "lower_stderr": 0.1, "split": "test"}, "HIGHER: on examples held out .* overfits"),
+        ({"lower": -0.1, "lower_stderr": 0.1}, ""),
+        ({"course": np.linspace(2, 1, 100)}, "STILL FALLING: .* fell by 9% in the last tenth"),
+        ({"course": 1 + 0.2 * np.random.default_rng(0).normal(size=100)}, ""),
+        ({"barrier": np.nan}, "has no barrier in numbers"),
+        ({"eps": 0.1, "zero_loss": np.array([0, 0, 0.5, 0, 0])}, "NO WORST CASE"),
+    ],
+)
+def test_what_went_wrong_is_remarked_and_nothing_else(fields, said):
+    told = {"lower": 0.2, "bn": "none", **fields}
+    remarks = way("bezier", np.ones(5), **told).remarks()
+    assert len(remarks) == bool(said)
+    assert not said or re.search(said, remarks[0])
+
+
+def test_a_training_that_diverges_to_numbers_is_not_taken_for_overfitting(run, place, split):
+    code, out, _ = run(f"{SMALL} {split} --lr 1e4")
+    assert code == 0
+    assert "HIGHER: on its own examples the bezier has a higher barrier than the line" in out
 
 
 @pytest.mark.parametrize(

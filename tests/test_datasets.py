@@ -725,8 +725,10 @@ def test_an_unknown_name_is_told_what_there_is():
         assert part in said
 
 
-def test_there_are_five_data_sets():
-    assert list(named("dataset")) == ["cifar10", "cifar100", "fashion-mini", "fashion-mnist", "mnist"]
+def test_there_are_six_data_sets():
+    assert list(named("dataset")) == [
+        *("cifar10", "cifar100", "fashion-mini", "fashion-mnist", "mnist", "mnist-10k")
+    ]
 
 
 def test_an_unknown_split_is_refused():

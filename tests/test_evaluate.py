@@ -595,6 +595,17 @@ def test_autoattack_is_refused_where_it_cannot_be(monkeypatch):
         attempt(clean(*learned()), Budget("0.1"), attack, cross_entropy)
 
 
+@pytest.mark.parametrize(("classes", "words"), [(4, "pip install"), (3, "compares 4 classes at least")])
+def test_that_autoattack_cannot_run_is_told_before_the_attacks_ahead_of_it(classes, words, monkeypatch):
+    from landscape import robustness
+
+    package = None if classes == 4 else types.SimpleNamespace(AutoAttack=Theirs)
+    monkeypatch.setitem(sys.modules, "pyautoattack", package)
+    monkeypatch.setattr(robustness, "attempt", None)
+    with pytest.raises(InputError, match=words):
+        run([learned(classes=classes)[0]], learned(classes=classes)[1], attacks="attack,autoattack")
+
+
 @pytest.mark.slow
 def test_the_package_itself_runs_behind_the_interface():
     pytest.importorskip("pyautoattack")

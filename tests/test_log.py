@@ -18,7 +18,7 @@ from landscape.budget import Budget
 from landscape.checkpoints.read import read
 from landscape.data import Data
 from landscape.errors import InputError
-from landscape.log import KEPT, Log, running
+from landscape.log import KEPT, Log, escape, running
 from landscape.results import Run, save
 from landscape.runs import train as run
 from landscape.subjects import load_model
@@ -122,6 +122,18 @@ def test_a_running_statistic_is_that_of_the_values_around(count, window, statist
     values, half = np.random.default_rng(0).normal(size=count), window // 2
     expected = [plain(values[max(0, i - half) : i + half + 1]) for i in range(count)]
     assert np.allclose(running(statistic, values, window), expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("falls", "window", "out"), [(200, 1, 200), (200, 5, 199), (2001, 5, 2000), (1, 5, 1)]
+)
+def test_a_training_escapes_where_the_mean_loss_around_is_first_below_the_level(falls, window, out):
+    log = Log()
+    for step in range(1, 2051):
+        log.add(gradient_norm=1, error=0, loss=1.0 if step >= falls else 2.0, distance=0)
+    found = log.training(**MADE, steps_per_epoch=10, batch_size=8, epochs=205)
+    assert escape(found, 1.7, window) == out  # of five two must be below
+    assert escape(found, 1.0, window) is None
 
 
 @pytest.mark.parametrize("eps", ["0", "0.1"])

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import nets
 import numpy as np
@@ -266,6 +266,16 @@ def test_a_radius_at_which_the_weights_overflow_is_refused_and_no_data(dtype):
         list(perturbation(attacked(nets.cnn(), nets.data(9, 2, 6, 6), dtype=dtype), radii=f"0.1,{largest}"))
     (fine,) = perturbation(attacked(nets.cnn(), nets.data(9, 2, 6, 6), dtype=dtype), radii="0.1,10")
     assert np.isfinite(fine.cosine).all()
+
+
+def test_the_radius_of_a_cosine_is_on_the_line_between_its_neighbours():
+    (found,) = perturbation(logistic("linf"), radii="0.01,0.1,1,10")
+    found = replace(found, cosine=np.array([0.95, 0.9, 0.5, 0.8]))
+    assert found.falls_to(0.7) == pytest.approx(math.sqrt(0.1 * 1), rel=1e-12)
+    # Where it falls, not where it rises again.
+    assert found.falls_to(0.8) == pytest.approx(10**-0.75, rel=1e-12)
+    assert found.falls_to(0.5) == pytest.approx(1, rel=1e-12)
+    assert (found.falls_to(0.97), found.falls_to(0.4)) == (0, math.inf)
 
 
 def test_a_cosine_below_the_floor_is_told():

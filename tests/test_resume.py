@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 import landscape
-from landscape import cli, record, registry, training
+from landscape import cli, record, registry, runs, training
 from landscape.attacks.pgd import PGD
 from landscape.budget import Budget
 from landscape.checkpoints.read import read
+from landscape.checkpoints.write import save as save_checkpoint
 from landscape.errors import CheckpointError, InputError, NumericalError
 from landscape.resume import state_path
 from landscape.runs import train as run
@@ -84,11 +85,7 @@ def left(folder):
             log = landscape.load(path)
             told = {k: v for k, v in log.provenance.items() if k not in TIMES}
             told["checkpoint"]["path"] = ""
-            found[path.name] = repr(
-                (told, log.complete, [vars(result) for result in log.plain()["results"]])
-                if False
-                else (told, log.complete, log.plain()["results"])
-            )
+            found[path.name] = repr((told, log.complete, log.plain()["results"]))
         else:
             found[path.name] = path.read_bytes()
     return found
@@ -142,6 +139,41 @@ def test_an_interrupted_evaluation_costs_no_epoch(npz, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         trained(npz, tmp_path / "parts", watch=stopping(20, signal.SIGINT, "attack"))
     monkeypatch.setattr(training.Course, "step", None)
+    trained(npz, tmp_path / "parts")
+    assert left(tmp_path / "parts") == left(tmp_path / "whole")
+
+
+def test_an_interrupt_after_the_last_mini_batch_is_heard(npz, tmp_path):
+    trained(npz, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained(npz, tmp_path / "parts", watch=stopping(EPOCHS * BATCHES, signal.SIGTERM))
+    assert state_path(tmp_path / "parts" / "a.pt").exists()
+    trained(npz, tmp_path / "parts")
+    assert left(tmp_path / "parts") == left(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("what", ["save_checkpoint", "results"])
+def test_a_training_whose_last_write_is_cut_off_is_not_taken_for_complete(what, npz, tmp_path, monkeypatch):
+    """In the middle of the checkpoint, or between it and the log, which names its digest."""
+    trained(npz, tmp_path / "whole")
+
+    def cut(*given, **named):
+        raise KeyboardInterrupt
+
+    def evaluated(*given, **named):
+        found = evaluate(*given, **named)
+        if what == "results":
+            patch.setattr(record.results, "save", cut)
+        else:
+            patch.setattr(record, "save_checkpoint", cut)
+        return found
+
+    evaluate = runs.evaluate
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "evaluate", evaluated)
+        with pytest.raises(KeyboardInterrupt):
+            trained(npz, tmp_path / "parts")
+    monkeypatch.setattr(training.Course, "step", None)  # nothing is trained again
     trained(npz, tmp_path / "parts")
     assert left(tmp_path / "parts") == left(tmp_path / "whole")
 
@@ -205,6 +237,9 @@ def test_a_complete_one_is_left_as_it_is_and_no_other_takes_its_place_unasked(np
         patch.setattr(training.Course, "step", None)
         told = trained(npz, tmp_path / "a")
         assert told == {**first, "note": f"{tmp_path}/a/a.pt was complete already; --fresh trains it anew"}
+        assert "note" in trained(npz, tmp_path / "a", attacked=20)
+        note = trained(npz, tmp_path / "a", attacked=30)["note"]
+        assert note.startswith(f"{tmp_path}/a/a.pt was complete already, attacked on 20 test examples, as")
         for options, words in OTHER:
             with pytest.raises(InputError, match=f"a.pt was begun with {words}"):
                 trained(npz, tmp_path / "a", **options)
@@ -213,6 +248,11 @@ def test_a_complete_one_is_left_as_it_is_and_no_other_takes_its_place_unasked(np
     assert trained(npz, tmp_path / "a") == first
     assert (tmp_path / "a" / "a-period1.pt").exists()
     (tmp_path / "a" / "a.pt").write_text("something else")
+    assert trained(npz, tmp_path / "a") == first
+    file = read(tmp_path / "a" / "a.pt")
+    save_checkpoint(
+        tmp_path / "a" / "a.pt", file.state, {"metrics": {"clean_loss": 1.0}, "training": "by hand"}
+    )
     assert trained(npz, tmp_path / "a") == first
 
 

@@ -317,6 +317,31 @@ def test_training_under_l2_ends_on_both_sides_of_eps_bar():
     assert sizes[1] == 0
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("seed", range(3))
+def test_below_eps_bar_a_better_model_than_0_is_found_however_near_it_is(seed, norm):
+    x, y = examples(40, 6, 5, seed=seed)
+    bar = threshold.of_data(x, y, 5, norm)
+    told = ",".join(f"{share * bar.value:.7f}" for share in (0.95, 0.97, 0.99, 0.999, 1.001))
+    *below, above = ask("minimum", data(x, y), norm=norm, eps=told).results
+    assert above.weight_norm == 0
+    excess = [found.excess for found in below]
+    assert excess == sorted(excess)
+    for found in below:
+        assert found.excess_low <= found.excess < 0 < found.weight_norm
+        assert not any("NOT FOUND" in remark for remark in found.remarks())
+        if norm == "l2":  # a sampled sphere is short of its worst
+            continue
+        # No better anywhere along the direction that leads down.
+        ray = np.geomspace(1e-4, 1, 40)[:, None, None] * bar.direction / np.linalg.norm(bar.direction)
+        regions = region(x, found.eps, norm)
+        on_it = [
+            logsumexp(at_corners(W, regions, y), axis=2).max(axis=1).mean() + 0.005 * (W**2).sum()
+            for W in ray
+        ]
+        assert found.excess <= min(on_it) - math.log(5) + 1e-9
+
+
 def test_the_minimum_of_two_classes_is_that_of_a_plain_convex_solver():
     x, y = examples(40, 3, 2, seed=3)
     for eps in (0.0, 0.03, 0.06):
@@ -395,6 +420,7 @@ def test_a_question_is_answered_stored_shown_and_drawn(words, kind, file, capsys
     assert cli.run(["theory", *told, "-o", str(out), "--quiet", *figure]) == 0
     first = capsys.readouterr().out
     assert "linear" in first
+    assert ("2 classes, 2,0 numbered anew from 0, no bias" in first) == ("--classes" in told)
     stored = load(out)
     assert stored.kind == kind
     assert stored.complete
@@ -403,6 +429,11 @@ def test_a_question_is_answered_stored_shown_and_drawn(words, kind, file, capsys
         line for line in first.splitlines() if line and not line.startswith("wrote")
     ]
     assert bool(figure) == (file / "f.png").exists()
+    for layout, begins in (("latex", "% data: "), ("markdown", "<!-- data: ")):
+        assert cli.run(["show", str(out), "--format", layout]) == 0
+        paper = capsys.readouterr().out
+        assert begins in paper
+        assert "linear, " in paper
 
 
 @pytest.mark.parametrize(
@@ -416,6 +447,7 @@ def test_a_question_is_answered_stored_shown_and_drawn(words, kind, file, capsys
         ("plane --data {}/d.npz", "2 pixels and 2 classes"),
         ("sets --data {}/d.npz --low 1", "0 < low < high"),
         ("eps-bar --data {}/d.npz --figure f.pdf", "no figure"),
+        ("minimum --data {}/d.npz -o f.pdf --figure ./f.pdf", "give two names"),
         ("eps-bar --data {}/d.npz --examples 100", "100 examples were asked for"),
     ],
 )

@@ -13,7 +13,7 @@ from landscape.budget import Budget
 from landscape.checkpoints.read import read
 from landscape.data import Data
 from landscape.datasets.source import load
-from landscape.errors import CheckpointError, InputError, NumericalError
+from landscape.errors import CheckpointError, DataError, InputError, NumericalError
 from landscape.log import Log
 from landscape.network import Network
 from landscape.objective import Objective
@@ -181,7 +181,7 @@ def test_the_trained_model_is_attacked_on_as_many_examples_as_asked_for(npz, tmp
     assert set(unattacked) == {
         "split",
         "examples",
-        *(f"clean_{k}" for k in ("loss", "accuracy", "accuracy_stderr")),
+        *(f"clean_{k}" for k in ("loss", "loss_stderr", "accuracy", "accuracy_stderr")),
     }
     with pytest.raises(InputError, match="attacked = -1 examples"):
         run(MODEL, npz, tmp_path / "c.pt", attacked=-1, **told)
@@ -195,10 +195,58 @@ def test_classes_that_the_model_was_not_told_of_are_in_its_specification(tmp_pat
     assert len(module(data.x)[0]) == 6
 
 
-def test_without_a_test_split_the_training_data_are_evaluated_and_named(tmp_path, data):
-    np.savez(tmp_path / "a.npz", x_train=data.x, y_train=data.y)
-    told = run(MODEL, str(tmp_path / "a.npz"), tmp_path / "a.pt", budget=Budget(0), epochs=0)
-    assert (told["metrics"]["split"], told["metrics"]["examples"]) == ("train", 100)
+@pytest.mark.parametrize("examples", [None, 60])
+@pytest.mark.parametrize(("keys", "split"), [(("x_train", "y_train"), "train"), (("x", "y"), "all")])
+def test_without_a_test_split_the_training_data_are_evaluated_and_named(
+    keys, split, examples, tmp_path, data
+):
+    np.savez(tmp_path / "a.npz", **dict(zip(keys, (data.x, data.y), strict=True)))
+    told = run(
+        *(MODEL, str(tmp_path / "a.npz"), tmp_path / "a.pt"),
+        **{"budget": Budget(0), "epochs": 0, "examples": examples},
+    )["metrics"]
+    assert (told["split"], told["examples"]) == (split, 100 if split == "all" else examples or 100)
+    assert told["note"].startswith("those trained on are among these examples, for there is no test split")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"x_test": 300 * np.ones((50, 1, 8, 8), np.float32)}, "outside"),
+        ({"y_test": np.zeros(49, np.int64)}, "one label for each"),
+        ({"x_test": np.ones((50, 1, 9, 9), np.float32)}, "are 1 × 9 × 9, those to train on 1 × 8 × 8"),
+    ],
+)
+def test_a_test_split_that_is_there_but_damaged_is_refused_before_any_training(changed, words, npz, tmp_path):
+    np.savez(tmp_path / "b.npz", **{**np.load(npz), **changed})
+    with pytest.raises(DataError, match=words):
+        run(MODEL, str(tmp_path / "b.npz"), tmp_path / "a.pt", budget=Budget(0), epochs=1)
+    assert not (tmp_path / "a.pt").exists()
+
+
+def test_a_budget_that_rounding_would_swallow_is_refused_before_any_training(npz, tmp_path):
+    with pytest.raises(InputError, match="lost in the rounding"):
+        run(MODEL, npz, tmp_path / "a.pt", budget=Budget("1e-9"), epochs=1)
+    assert not (tmp_path / "a.pt").exists()
+
+
+def test_the_stronger_attack_is_never_told_as_the_weaker_one(data, monkeypatch):
+    """One that finds less on some examples and more on others."""
+    monkeypatch.setattr(training, "REFERENCE", PGD(steps=1, seed=2**32))
+    module, budget = registry.make("model", MODEL), Budget("1.5", "l2")
+    attacks = PGD(steps=2), training.REFERENCE
+    points = [Objective(Network(module), data, budget, attack).at() for attack in attacks]
+    one, other = (point.losses for point in points)
+    assert (one > other).any()
+    found = evaluate(module, data, budget, steps=2)
+    assert found["robust_loss"] == pytest.approx(one.mean().item(), rel=1e-6)
+    assert found["strong_loss"] == pytest.approx(torch.maximum(one, other).mean().item(), rel=1e-6)
+    right = points[0].correct & points[1].correct
+    assert found["strong_accuracy"] == right.double().mean()
+    for name in ("clean", "robust", "strong"):
+        assert found[f"{name}_loss_stderr"] > 0
+        share = found[f"{name}_accuracy"]
+        assert found[f"{name}_accuracy_stderr"] == pytest.approx(math.sqrt(share * (1 - share) / 100))
 
 
 def test_an_interrupted_training_keeps_the_last_epoch(npz, tmp_path):

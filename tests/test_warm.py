@@ -132,6 +132,22 @@ def test_only_the_examples_that_lost_are_judged_again():
     torch.testing.assert_close(inputs, found.last, rtol=0, atol=0)
 
 
+def test_what_is_within_the_noise_of_the_attack_s_losses_is_not_judged_again():
+    x, (losses, judge) = images(), network()
+    (found,) = Warm()(losses, x, [torch.zeros_like(x)], [budget := Budget("0.2")])
+    noise = torch.tensor([0.01, 0.02, 0.04]).repeat(4)
+    seen_higher = type(found)(found.last, found.best, losses(found.last) * (1 + noise))
+    asked = []
+
+    def counted(inputs, rows):
+        asked.append(rows.tolist())
+        return judge(inputs, rows)
+
+    settled(seen_higher, x, judge(x, slice(None)), counted, noise=0.03)
+    assert asked == [list(range(12)), [2, 5, 8, 11]]
+    assert (found.last - x).abs().max() <= float(budget.eps)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_what_a_warm_attack_finds_depends_on_the_example_alone(norm):
     x, _ = images(), network()

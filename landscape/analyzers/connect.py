@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from landscape.errors import InputError
 from landscape.format import duration, percent, plus_minus
 from landscape.registry import register
-from landscape.surfaces.settings import Statistics
+from landscape.surfaces.settings import Precision, Statistics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,10 +170,15 @@ class Connection:
                 f"STILL FALLING: the loss on the {self.way} fell by {fall:.0%} in the last tenth of the "
                 "training: give more --epochs for a lower one"
             )
-        if not self.own and self.lower < -2 * self.lower_stderr:
+        if self.lower < -2 * self.lower_stderr:
+            where, what = (
+                ("its own examples", "its training went wrong: give a smaller --lr")
+                if self.own
+                else ("examples held out", "unless on its own too, it overfits: give more --train-examples")
+            )
             told.append(
-                f"OVERFIT: on examples held out the {self.way} has a higher barrier than the line: give more "
-                "--train-examples, or fewer --epochs"
+                f"HIGHER: on {where} the {self.way} has a higher barrier than the line; {what}, or other "
+                "--epochs"
             )
         return told
 
@@ -200,6 +205,7 @@ def connect(
     train_examples: int = 10_000,
     epochs: int = 10,
     steps: int = 10,
+    attack_precision: Precision = "full",
     lr: float = 1e-3,
     optimizer: Literal["adam", "sgd"] = "adam",
     weight_decay: float = 0.0,
@@ -220,9 +226,10 @@ def connect(
 
     curve: smooth, or straight from bend to bend
     bends: control points between the checkpoints
-    train_examples: examples that the bends are trained on, or as many as there are; 0: those measured
+    train_examples: examples that the bends are trained on, those measured among them; 0: these alone
     epochs: of the training of the bends
     steps: of PGD on every mini-batch of it
+    attack_precision: of the passes of that PGD alone; auto: bfloat16 where the processor has it
     lr: learning rate at first; it falls to 0
     optimizer: of the bends; sgd with momentum 0.9
     weight_decay: of the bends
@@ -234,7 +241,7 @@ def connect(
     resume: carry on with what is kept beside the output
     """
     from landscape.analyzers.surface import finished
-    from landscape.connecting.bending import Recipe
+    from landscape.connecting.bending import Recipe, precision
     from landscape.connecting.ways import Connecting
     from landscape.curves import straight
 
@@ -248,6 +255,7 @@ def connect(
         epochs=epochs,
         mini_batch=mini_batch,
         steps=steps,
+        attack_precision=precision(attack_precision, point.objective),
         optimizer=optimizer,
         lr=lr,
         weight_decay=weight_decay,
@@ -258,6 +266,9 @@ def connect(
     if earlier is not None:
         yield earlier
         return
+    if recipe.attack_precision != "full" and any(budget.eps for budget in task.budgets):
+        note = f"the curves are trained under attacks in {recipe.attack_precision}"
+        task.run.provenance["notes"] = [*task.run.provenance["notes"], note]
     rest = _differs(point, other)
     start = straight(curve, point.theta.detach(), other.theta.detach(), bends, rest)
     examples = _examples(point, task, train_examples, held_out)

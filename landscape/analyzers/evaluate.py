@@ -236,6 +236,8 @@ def _groups(count: int, members: int, ensemble: bool) -> list[tuple[int, ...]]:
 
 def _plan(text: str, o: Objective, task: Task, seed: int) -> list[Planned]:
     """The attacks of a list, checked to be possible before any of them takes its time."""
+    from landscape.attacks.autoattack import AutoAttack
+
     if not o.data.classes:
         raise InputError("evaluate counts misclassified examples; numbers to predict have no classes")
     notes = list(task.run.provenance.get("notes", []))
@@ -249,6 +251,8 @@ def _plan(text: str, o: Objective, task: Task, seed: int) -> list[Planned]:
     for part in _parts(text):
         each = _planned(part, o, seed)
         each.loss(few.logits, o.data.y[:2].to(few.logits.device))
+        if isinstance(each.attack, AutoAttack):
+            each.attack.check(few.logits.shape[1])
         if each.name in found and found[each.name].attack != each.attack:  # which a seed alone can be
             each = replace(each, name=f"{each.name}, seed {getattr(each.attack, 'seed', seed)}")
         found.setdefault(each.name, each)

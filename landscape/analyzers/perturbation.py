@@ -118,6 +118,19 @@ class Perturbation(Measured):
     def heading(self) -> str:
         return "between two checkpoints" if self.direction == BETWEEN else f"direction {self.direction}"
 
+    def falls_to(self, value: float) -> float:
+        """The smallest radius at which the mean cosine is down to a value, by interpolation in log h.
+
+        0 where it is so at the smallest radius already, infinite where it is not at any.
+        """
+        import numpy as np
+
+        low = np.flatnonzero(self.cosine <= value)
+        if not len(low) or low[0] == 0:
+            return 0.0 if len(low) else math.inf
+        around = slice(low[0] - 1, low[0] + 1)
+        return math.exp(np.interp(-value, -self.cosine[around], np.log(self.radii[around])))
+
     def rows(self) -> dict[str, str]:
         """What a table of results shows of it, by the name of the row; all but the cosine at three radii."""
         rows = self.head()

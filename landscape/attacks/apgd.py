@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.attacks.base import Losses, ascent, random_start
-from landscape.attacks.warm import each
+from landscape.attacks.base import Losses, ascent, better, each, random_start
 from landscape.budget import Budget
 from landscape.errors import InputError
 from landscape.registry import register
@@ -54,8 +53,7 @@ class APGD:
             best, highest = x.clone(), losses(x)
         for restart in range(self.restarts):
             found, values = self.climb(losses, x, random_start(x, index, budget, self.seed, restart), budget)
-            rises = values > highest
-            best, highest = each(rises, found, best), torch.where(rises, values, highest)
+            best, highest = better(best, highest, found, values)
         return best
 
     def climb(self, losses: Losses, x: Tensor, start: Tensor, budget: Budget) -> tuple[Tensor, Tensor]:
@@ -78,9 +76,8 @@ class APGD:
             else:
                 with torch.no_grad():
                     values = losses(here)
-            better = values > highest
-            best, highest = each(better, here, best), torch.where(better, values, highest)
-            uphill = each(better, gradient, uphill)
+            uphill = each(values > highest, gradient, uphill)
+            best, highest = better(best, highest, here, values)
             rises, last = rises + (values > last), values
             if k in checks:
                 halve = (rises <= RISES * checks[k]) | (kept & (mark >= highest))

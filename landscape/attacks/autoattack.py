@@ -58,14 +58,9 @@ class AutoAttack:
                 f"attack {self} looks for misclassified inputs, not for those of highest loss, and so is no "
                 "inner maximiser; give it to `landscape evaluate --attacks`, and here pgd or apgd"
             )
-        make = _package()
         network: Any = losses
         classes = network.logits(x[:1]).shape[1]
-        if classes < 4:
-            raise InputError(
-                f"attack {self} compares 4 classes at least, and the model has {classes}; use apgd-margin "
-                "and square-margin"
-            )
+        make = self.check(classes)
 
         def model(inputs: Tensor) -> Tensor:
             # It computes in float32 alone, and writes into what it is given.
@@ -84,6 +79,15 @@ class AutoAttack:
             run.apgd_targeted.n_target_classes = run.fab.n_target_classes = min(TARGETS, classes - 1)
             found, _ = run.run_standard_evaluation(x.float(), network.y, batch_size=len(x))
         return budget.project(found.to(x), x)
+
+    def check(self, classes: int) -> Callable[..., Any]:
+        """What makes it; InputError where the package is not there, or for so few classes."""
+        if classes < 4:
+            raise InputError(
+                f"attack {self} compares 4 classes at least, and the model has {classes}; use apgd-margin "
+                "and square-margin"
+            )
+        return _package()
 
 
 def _package() -> Callable[..., Any]:

@@ -50,6 +50,17 @@ def ascent(losses: Losses, x: Tensor) -> tuple[Tensor, Tensor]:
     return values.detach(), gradient
 
 
+def each(rows: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """The examples of `one` (B, …) at the rows (B,) that are true, those of `other` elsewhere."""
+    return torch.where(rows.view(-1, *[1] * (one.ndim - 1)), one, other)
+
+
+def better(best: Tensor, highest: Tensor, moved: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The inputs (B, …) of higher loss of two for each example, and that loss; a NaN replaces no number."""
+    rises = values > highest
+    return each(rises, moved, best), torch.where(rises, values, highest)
+
+
 def random_start(x: Tensor, index: Tensor, budget: Budget, seed: int, restart: int = 0) -> Tensor:
     """A point drawn uniformly from the ball around each input x (B, …), clipped to the box.
 

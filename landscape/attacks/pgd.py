@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.attacks.base import Losses, ascent, random_start
+from landscape.attacks.base import Losses, ascent, better, random_start
 from landscape.budget import Budget
 from landscape.errors import InputError
 from landscape.registry import register
@@ -47,17 +47,9 @@ class PGD:
             moved = random_start(x, index, budget, self.seed, restart)
             for t in range(self.steps):
                 values, gradient = ascent(losses, moved)
-                best, highest = _better(best, highest, moved, values)
+                best, highest = better(best, highest, moved, values)
                 step = float(budget.eps) * (1 + math.cos(math.pi * t / self.steps))
                 moved = budget.project(moved + step * budget.steepest(gradient), x, ball)
             with torch.no_grad():
-                best, highest = _better(best, highest, moved, losses(moved))
+                best, highest = better(best, highest, moved, losses(moved))
         return best
-
-
-def _better(best: Tensor, highest: Tensor, moved: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """The better of two candidates for each example. A NaN never replaces a number."""
-    rises = values > highest
-    return torch.where(rises.view(-1, *[1] * (best.ndim - 1)), moved, best), torch.where(
-        rises, values, highest
-    )

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.attacks.base import Losses
-from landscape.attacks.warm import each
+from landscape.attacks.base import Losses, better, each
 from landscape.budget import Budget
 from landscape.errors import InputError
 from landscape.registry import register
@@ -32,8 +31,7 @@ Places = tuple[Tensor, Tensor]
 @register("attack")
 @dataclass(frozen=True, kw_only=True)
 class Square:
-    """Square attack: a square anywhere is changed, and kept where the loss rises (Andriushchenko et al.,
-    1912.00049).
+    """Squares anywhere are changed, and kept where the loss rises (Andriushchenko et al., 1912.00049).
 
     Under l_inf each channel of a square goes to one end of its range, under l_2 it takes over the size of two
     squares. No gradient is asked for: a loss without one hides nothing while it varies, as `margin` does.
@@ -69,8 +67,7 @@ class Square:
             for query in range(self.queries - 1):
                 tried = search.changed(found, next(drawn), self._share(query))
                 values = losses(tried.view_as(x))
-                rises = values > highest
-                found, highest = each(rises, tried, found), torch.where(rises, values, highest)
+                found, highest = better(found, highest, tried, values)
         return each(highest > clean, found.view_as(x), x)
 
     def _share(self, query: int) -> float:

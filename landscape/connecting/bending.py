@@ -22,7 +22,8 @@ from landscape.errors import InputError, NumericalError
 from landscape.objective import Objective, exact_arithmetic, flat
 from landscape.statistics import by_batch, recomputed
 from landscape.surfaces.interrupt import Interrupt
-from landscape.surfaces.settings import Statistics
+from landscape.surfaces.quick import Quick, bears_half, has_half
+from landscape.surfaces.settings import Precision, Statistics
 
 KEPT, SHARE = 1.0, 0.05
 """Seconds after which the state of a training is kept anew; later where that takes more of the time."""
@@ -39,6 +40,7 @@ class Recipe:
     mini_batch: examples of a step, all at one t. The t of an epoch are drawn one in each of as many equal
         parts of [0, 1] as it has steps, in random order
     steps: gradients of the PGD on every mini-batch
+    attack_precision: of its own passes through the network; the update is always in the network's own
     optimizer: "adam", or "sgd" with momentum 0.9
     bn: BatchNorm normalises by the mini-batch ("recompute"), or by what is between the ends' own ("frozen")
     """
@@ -46,6 +48,7 @@ class Recipe:
     epochs: int = 10
     mini_batch: int = 128
     steps: int = 10
+    attack_precision: Literal["full", "bfloat16"] = "full"
     optimizer: Literal["adam", "sgd"] = "adam"
     lr: float = 1e-3
     weight_decay: float = 0.0
@@ -84,6 +87,8 @@ class Bending:
         self.step = 0
         normal = objective.network
         self.forward = by_batch(normal) if recipe.bn == "recompute" else normal
+        few = objective.data.inputs(slice(0, 2), normal.theta)[0]
+        self.attacked = Quick(normal, recipe.attack_precision == "bfloat16", few)
 
     @property
     def curve(self) -> Curve:
@@ -171,10 +176,11 @@ class Bending:
         if recipe.bn == "recompute" and (own := recomputed(o.network, parts, [x], rest)):
             o.work["forward"] += len(x)
             rest = rest | own
+        given = self.attacked.given(parts, rest)
 
         def losses(moved: Tensor) -> Tensor:
             o.work["gradient" if torch.is_grad_enabled() and moved.requires_grad else "forward"] += len(moved)
-            return o.loss(o.network(parts, moved, rest), y)
+            return o.loss(self.attacked(given, moved), y)
 
         epoch = 1 + self.step // self.per_epoch
         return PGD(steps=recipe.steps, seed=recipe.seed + 1000 * epoch)(losses, x, index, o.budget).detach()
@@ -203,6 +209,21 @@ class Bending:
         if self.recipe.optimizer == "adam":
             own["step"] = torch.tensor(float(self.step))
         self.optimizer.state[self.inner] = own
+
+
+def precision(wanted: Precision, o: Objective) -> Literal["full", "bfloat16"]:
+    """That of the attacks of a training: as told; by "auto" bfloat16, where processor and network bear it."""
+    x = o.data.inputs(slice(0, 32), o.network.theta)[0]
+    if wanted == "full" or (wanted == "auto" and not has_half(o.network)):
+        return "full"
+    if bears_half(o.network, x):
+        return "bfloat16"
+    if wanted == "auto":
+        return "full"
+    raise InputError(
+        f"the outputs of {o.network.name} in bfloat16 are far from its own, or it has none; give "
+        "--attack-precision full"
+    )
 
 
 def _optimizer(recipe: Recipe, inner: Tensor) -> torch.optim.Optimizer:

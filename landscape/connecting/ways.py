@@ -1,7 +1,7 @@
 """The ways between two points under each budget, measured and trained one after the other.
 
 Each place on a way is a line of the journal beside the output, each training of bends a file with its state:
-a run that was ended at any moment carries on there, with the same bits.
+a run that was ended at any moment carries on there, on as many threads, with the same bits.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from landscape.curves import Curve
 from landscape.losses import name_of
 from landscape.normalization import of_module
 from landscape.objective import Objective
+from landscape.same import same_threads
 from landscape.statistics import keeping
 from landscape.surfaces.interrupt import Interrupt
 from landscape.surfaces.journal import Journal
@@ -59,19 +60,22 @@ class Connecting:
     def results(self, output: Path, resume: bool) -> Iterator[list[Connection]]:
         """The results so far, after each way; what is unfinished is kept beside the output."""
         asked = {**self.task.run.provenance["asked"], **self._depends()}
-        book = Journal(output.with_name(f"{output.name}.journal"), asked, {}, resume)
+        known = {"threads": torch.get_num_threads()}
+        book = Journal(output.with_name(f"{output.name}.journal"), asked, known, resume)
+        self.task.run.provenance["threads"] = book.known["threads"]
         state = State(output.with_name(f"{output.name}.cells"))
         complete = False
         try:
             if not book.resumed:
                 state.clear()
             state.folder.mkdir(exist_ok=True)
-            for place, budget in enumerate(self.task.budgets):
-                for found in self._ways(place, budget, book, state):
-                    self.found += found
-                    ways = 2 * len(self.task.budgets)
-                    self.task.run.complete = len({(r.budget, r.way) for r in self.found}) == ways
-                    yield list(self.found)
+            with same_threads(book.known["threads"]):
+                for place, budget in enumerate(self.task.budgets):
+                    for found in self._ways(place, budget, book, state):
+                        self.found += found
+                        ways = 2 * len(self.task.budgets)
+                        self.task.run.complete = len({(r.budget, r.way) for r in self.found}) == ways
+                        yield list(self.found)
             complete = True  # and the results are written
         finally:
             if complete:
@@ -93,6 +97,7 @@ class Connecting:
             "the loss": name_of(self.objective.loss),
             "the normalization": str(of_module(self.objective.network.module) or "none"),
             "the precision": f"{ends[0].dtype} on {ends[0].device.type}",
+            "the precision of the training's attacks": self.recipe.attack_precision,
             "the examples": [d.sha256 for d in (self.examples.trained, *self.examples.measured)],
         }
 

@@ -17,7 +17,7 @@ from landscape.data import Data
 from landscape.datasets import images
 from landscape.datasets.arrays import check_fits, one_line
 from landscape.datasets.source import Wanted
-from landscape.errors import DataError
+from landscape.errors import DataError, NoSplit
 from landscape.registry import register
 
 SPLITS = {"train": ("train",), "test": ("test", "val")}
@@ -59,7 +59,7 @@ def _root(path: Path, split: str) -> tuple[Path, str]:
                 _check_same(path / name, path / other)
             return path / name, name
     if every:
-        raise DataError(f"{path} has {', '.join(sorted(every))}, but no folder {' or '.join(names)}")
+        raise NoSplit(f"{path} has {', '.join(sorted(every))}, but no folder {' or '.join(names)}")
     return path, "all"
 
 

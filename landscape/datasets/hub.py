@@ -20,7 +20,7 @@ from landscape.data import Data
 from landscape.datasets import items
 from landscape.datasets.arrays import one_line
 from landscape.datasets.source import Wanted, places
-from landscape.errors import DataError, InputError
+from landscape.errors import DataError, InputError, NoSplit
 from landscape.registry import register, split
 
 SWITCH = {"true": True, "1": True, "false": False, "0": False}
@@ -71,7 +71,7 @@ def _constructed(made: Any, which: dict[str, Any], spec: str, wanted: Wanted, do
             reason = one_line(error)
     how = "" if download or "download" not in which else "; add ,download=true to fetch it"
     folders = ", ".join(map(str, looked))
-    raise DataError(f"{spec} ({wanted.split}) could not be had from {folders}: {reason}{how}")
+    raise NoSplit(f"{spec} ({wanted.split}) could not be had from {folders}: {reason}{how}")
 
 
 @register("source", "hf")
@@ -93,7 +93,7 @@ def hf(words: str, wanted: Wanted) -> Data:
             found = module.load_dataset(name, options.get("config"), split=wanted.split)
         except (Exception, SystemExit) as error:
             how = "" if download else "; add ,download=true to fetch it where it is not on this machine"
-            raise DataError(f"{spec} ({wanted.split}) could not be had: {one_line(error)}{how}") from error
+            raise NoSplit(f"{spec} ({wanted.split}) could not be had: {one_line(error)}{how}") from error
     image, label = (
         _column(found.column_names, options.get(kind), usual, kind, spec)
         for kind, usual in (("image", items.IMAGES), ("label", items.LABELS))

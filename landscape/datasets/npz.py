@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 
 from landscape.data import Data
 from landscape.datasets.arrays import check_fits, of_arrays, one_line
-from landscape.errors import DataError
+from landscape.errors import DataError, NoSplit
 
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 COPIES = 3
@@ -36,7 +36,7 @@ def read(path: Path, split: str, numbers: bool) -> Data:
     except Exception as error:  # zipfile, zlib and numpy raise a dozen types on damaged files
         raise DataError(f"{path} cannot be read as an npz file without pickles: {one_line(error)}") from error
     if not pair:
-        raise DataError(
+        raise NoSplit(
             f"{path} holds {', '.join(there) or 'no named array'}; "
             f"it needs the arrays x and y, or x_{split} and y_{split} for --split {split}"
         )

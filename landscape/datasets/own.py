@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from landscape.data import Data
 from landscape.datasets import items
 from landscape.datasets.arrays import of_arrays, one_line
-from landscape.errors import DataError
+from landscape.errors import DataError, NoSplit
 from landscape.registry import load_callable
 
 WANTED = "it must return (x, y), images and labels, or Data, a torch Dataset or a DataLoader"
@@ -23,7 +23,7 @@ def read(spec: str, split: str, numbers: bool) -> Data:
         told = _takes_an_argument(function)
         returned = function(split) if told else function()
     except (Exception, SystemExit) as error:  # a script without a main guard may exit
-        raise DataError(f"{spec} raised {one_line(error)}") from error
+        raise NoSplit(f"{spec} raised {one_line(error)}") from error
     split = split if told else "all"
     if isinstance(returned, Data):
         if not returned.classes and not numbers:

@@ -13,7 +13,7 @@ from torch import Tensor
 from landscape.data import Data
 from landscape.datasets import npz, own
 from landscape.datasets.arrays import one_line as one_line
-from landscape.errors import DataError, InputError
+from landscape.errors import DataError, InputError, NoSplit
 from landscape.registry import is_callable_spec, named
 
 SPLITS = ("train", "test")
@@ -95,10 +95,10 @@ def places(data_dir: str | Path | None = None) -> list[Path]:
     return [Path(os.path.expanduser(folder)) for folder in folders if folder]
 
 
-def absent(name: str, split: str, looked: list[Path], below: str, how: str) -> DataError:
+def absent(name: str, split: str, looked: list[Path], below: str, how: str) -> NoSplit:
     """The error that says where a data set was looked for, and how to get it."""
     folders = ", ".join(map(str, looked))
-    return DataError(
+    return NoSplit(
         f"the {split} files of {name} are missing; looked in {folders} and there in {below}; "
         f"{how}; --data fashion-mini (1,000 + 1,000 images) comes with the package"
     )

@@ -92,7 +92,6 @@ def plane(result: Any, axes: Axes, *, beside: Sequence[Run] = ()) -> None:
     levels = np.linspace(0.0, min(top, 4 * math.log(2)), 17)
     thin: Any = {"colors": "0.55", "linewidths": 0.5, "zorder": 2}
     thick: Any = {"colors": "black", "linewidths": 0.9, "zorder": 2}
-    axes.contour(result.w, result.w, result.loss, levels=levels, colors="0.55", linewidths=0.5, zorder=2)
     axes.contour(result.w, result.w, result.loss, levels=levels, **thin)
     axes.contour(result.w, result.w, result.loss, levels=[math.log(2)], **thick)
     extent = float(result.w[-1])

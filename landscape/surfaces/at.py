@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,13 +14,15 @@ from torch import Tensor
 from landscape import statistics
 from landscape.attacks.base import SEEDS, Losses
 from landscape.attacks.pgd import PGD
-from landscape.attacks.warm import Found, Judge, Judged, Warm, settled
+from landscape.attacks.warm import NOISE, Found, Judge, Judged, Warm, settled
 from landscape.budget import Budget
 from landscape.objective import GAP_EXAMPLES
 
 if TYPE_CHECKING:
     from landscape.surfaces.cells import Cells
 
+Start = Callable[[slice], Tensor]
+"""Rows to the perturbations (b, …) of these examples that an attack starts from."""
 REFERENCE = PGD(steps=50, seed=SEEDS)
 """The stronger attack that cells are checked with, from starts that no seed of a user gives."""
 LEAST, SHARE = 8, 16
@@ -89,8 +92,8 @@ class At:
 
         return losses
 
-    def attacked(self, clean: Judged, starts: list[Tensor]) -> list[Attacked]:
-        """The data under attack, starting from perturbations (n, …), one for each budget."""
+    def attacked(self, clean: Judged, starts: list[Start]) -> list[Attacked]:
+        """The data under attack, from a start for each budget."""
         cells = self.cells
         if cells.bn == "frozen":
             if cells.warm is not None:
@@ -99,7 +102,7 @@ class At:
         found = []
         for start, budget in zip(starts, cells.attacked, strict=True):
             # Under each budget another network: with the statistics of its own data, which the attack keeps.
-            buffers = self.statistics(cells.x + start)
+            buffers = self.statistics(cells.x + start(slice(None)))
             own = self.judged(cells.x, buffers)
             if cells.warm is not None:
                 found += self._carried_on(cells.warm, own, [start], [budget], buffers)
@@ -126,26 +129,34 @@ class At:
         if redone:
             assert cells.warm is not None
             further = replace(cells.warm, steps=FURTHER * cells.warm.steps)
-            start = found.moved - cells.x
-            (found,) = self._carried_on(further, found.clean, [start], [found.budget], found.buffers)
+            moved = found.moved
+            (found,) = self._carried_on(
+                further,
+                found.clean,
+                [lambda rows: moved[rows] - cells.x[rows]],
+                [found.budget],
+                found.buffers,
+            )
         return found, (gap, error, float(redone))
 
     def _carried_on(
         self,
         warm: Warm,
         clean: Judged,
-        starts: list[Tensor],
+        starts: list[Start],
         budgets: list[Budget],
         buffers: dict[str, Tensor],
     ) -> list[Attacked]:
         found: list[list[tuple[Tensor, Judged]]] = [[] for _ in budgets]
         known = self.cells.balls if budgets == self.cells.attacked else None
+        noise = NOISE if self.cells.quick.half else 0.0
         for place, (x, y, _, rows) in enumerate(self.cells.inputs):
-            parts = [start[rows] for start in starts]
+            parts = [start(rows) for start in starts]
             losses = self.losses(y, buffers, quick=True)
             ends = warm(losses, x, parts, budgets, known[place] if known else None)
             for each, end in zip(found, ends, strict=True):
-                each.append(settled(end, x, (clean[0][rows], clean[1][rows]), self.judge(y, buffers)))
+                own = clean[0][rows], clean[1][rows]
+                each.append(settled(end, x, own, self.judge(y, buffers), noise))
         return [_joined(b, each, clean, buffers) for b, each in zip(budgets, found, strict=True)]
 
     def _afresh(self, clean: Judged, budget: Budget, buffers: dict[str, Tensor]) -> Attacked:

@@ -62,10 +62,10 @@ class Quick:
 
 def tuned(o: Objective, attacked: bool, wanted: Precision) -> Tuned:
     """What a few timings say, on one thread, of a pass over some examples: an attack's gradient or none."""
-    able = o.network.theta.dtype == torch.float32 and o.network.theta.device.type == "cpu"
-    fast = able and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    able = _able(o.network)
     x, y = o.data.inputs(slice(0, CHUNK), o.network.theta)
-    half = attacked and wanted != "full" and (fast or wanted == "bfloat16") and _bears_half(o.network, x)
+    half = attacked and wanted != "full" and (wanted == "bfloat16" or has_half(o.network))
+    half = half and bears_half(o.network, x)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -100,8 +100,17 @@ def _seconds(o: Objective, x: Tensor, y: Tensor, batch: int, attacked: bool, hal
     return min(taken[1:] or taken)
 
 
-def _bears_half(network: Network, x: Tensor) -> bool:
-    """Whether its outputs in half precision are close to its own."""
+def _able(network: Network) -> bool:
+    return network.theta.dtype == torch.float32 and network.theta.device.type == "cpu"
+
+
+def has_half(network: Network) -> bool:
+    """Whether the processor that a network is on has bfloat16, and the network a wider type to leave."""
+    return _able(network) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def bears_half(network: Network, x: Tensor) -> bool:
+    """Whether its outputs in half precision, for inputs like x (B, …), are close to its own."""
     quick, parts = Quick(network, True, x), network.parts(network.theta)
     try:
         with torch.no_grad():

@@ -11,7 +11,8 @@ and F is ridge-strongly convex, so that ‖W − W*‖ ≤ √(2 (F(W) − bound
 
 Two classes under l_inf: with w₂ − w₁ = a − b and a, b ≥ 0 the worst x' is linear in (a, b), which makes the
 problem smooth, and L-BFGS-B ends at exact zeros. Otherwise |·| is smoothed to √(·² + μ²) − μ for a falling μ,
-and what that leaves is polished on fewer and fewer pixels, on which the smoothing costs less.
+and what that leaves is polished on fewer and fewer pixels, on which the smoothing costs less; and so is the
+best model along a direction that is known to lead down from W = 0.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, softmax
 
 from landscape.theory.loss import entropy
 from landscape.theory.region import ROWS, Region, class_means
-from landscape.theory.sets import margins
+from landscape.theory.sets import margins, slopes_at_zero
 
 Watch = Callable[[str, int, int], None]
 ROUNDING = 1e-13
@@ -79,11 +80,21 @@ class Minimum:
 
 
 def minimise(
-    regions: Region, y: np.ndarray, classes: int, *, ridge: float, seed: int = 0, watch: Watch | None = None
+    regions: Region,
+    y: np.ndarray,
+    classes: int,
+    *,
+    ridge: float,
+    seed: int = 0,
+    falls: np.ndarray | None = None,
+    watch: Watch | None = None,
 ) -> Minimum:
     """The minimiser of F over the linear models of K classes, from a random start of norm 1.
 
-    The better of where the optimiser ended and W = 0, whose loss is log K.
+    The best of where the optimiser ended and W = 0, whose loss is log K.
+
+    falls: a direction (m, K) along which the loss falls from W = 0 wherever it falls along any, as
+        `threshold.of_data` has it; with more than two classes the optimiser may miss it near eps_bar
     """
     start = np.random.Generator(np.random.Philox(key=[seed, 0])).normal(
         size=(regions.centre.shape[1], classes)
@@ -92,7 +103,7 @@ def minimise(
     if classes == 2 and regions.norm == "linf":
         found = _two_classes(regions, y, ridge, start, watch)
     else:
-        found = _smoothed(regions, y, classes, ridge, start, watch)
+        found = _smoothed(regions, y, classes, ridge, start, falls, watch)
     constant = math.log(classes)
     slope = slope_at_zero(regions, y, classes)
     at_zero = constant - slope**2 / (2 * ridge) if math.isfinite(slope) else -math.inf
@@ -266,15 +277,26 @@ class _Problem:
 
 
 def _smoothed(
-    regions: Region, y: np.ndarray, classes: int, ridge: float, start: np.ndarray, watch: Watch | None
+    regions: Region,
+    y: np.ndarray,
+    classes: int,
+    ridge: float,
+    start: np.ndarray,
+    falls: np.ndarray | None,
+    watch: Watch | None,
 ) -> Minimum:
     whole = _Problem(regions, y, classes, ridge, watch)
     W = start
     for smoothing in SMOOTHING:
         W = whole.descend(W, smoothing, STEPS)
     best, value = W, whole.sharp(W)
+    starts = list(_starts(W, regions, y, classes))
+    if falls is not None and (ray := _lowest(whole, falls)).any():
+        starts.append((rows := np.flatnonzero(ray.any(axis=1)), ray[rows]))
+        if (there := whole.sharp(ray)) < value:
+            best, value = ray, there
     passes = whole.passes
-    for chosen, part in _starts(W, regions, y, classes):
+    for chosen, part in starts:
         few = _Problem(regions.pixels(chosen), y, classes, ridge, watch)
         for smoothing in POLISH:
             part = few.descend(part, smoothing, POLISHING)
@@ -286,6 +308,23 @@ def _smoothed(
             best, value = np.zeros_like(W), reached
             best[chosen] = part
     return Minimum(best, value, whole.dual, float(np.linalg.norm(best)), math.nan, passes)
+
+
+def _lowest(problem: _Problem, falls: np.ndarray) -> np.ndarray:
+    """The model along a direction at which F is lowest, to some per cent of its length; 0 where F rises."""
+    toward = falls / np.linalg.norm(falls)
+    slope, _ = slopes_at_zero(toward, *class_means(problem.regions, problem.y, problem.classes))
+    if slope >= 0:
+        return 0 * toward
+    # F(t) >= log K + slope t + ridge / 2 t²: beyond this t it is above log K again.
+    last = math.log(-2 * slope / problem.ridge)
+    found = minimize_scalar(
+        lambda t: problem.sharp(math.exp(t) * toward),
+        bounds=(last - math.log(1e4), last),
+        method="bounded",
+        options={"xatol": 0.05},
+    )
+    return math.exp(found.x) * toward
 
 
 def _starts(

@@ -164,7 +164,7 @@ def _at(
     told = str(budget).split()[0]
     tell = (lambda stage, done, of: watch(f"eps {told}: {stage}", done, of)) if watch else None
     regions = region(x, eps, budget.norm, box=box)
-    found = minimise(regions, y, classes, ridge=ridge, seed=seed, watch=tell)
+    found = minimise(regions, y, classes, ridge=ridge, seed=seed, falls=bar.direction, watch=tell)
     low, high = found.norms(ridge)
     losses = bounds(found.W, regions, y, watch=tell)
     few = np.sort(np.random.Generator(np.random.Philox(key=[seed, 1])).permutation(len(y))[:CERTIFIED])

@@ -126,7 +126,7 @@ def plane(
 
     for budget in wanted:
         regions = region(x, float(budget.eps), norm)
-        found = minimise(regions, y, 2, ridge=ridge, seed=seed)
+        found = minimise(regions, y, 2, ridge=ridge, seed=seed, falls=bar.direction)
         yield Plane(
             eps=float(budget.eps),
             budget=str(budget).split()[0],
