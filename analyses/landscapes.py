@@ -1,11 +1,11 @@
 """The loss around nets trained at five budgets, each at its own, on the plane of its top two eigenvectors.
 
 Answers to the paper's landscapes in three dimensions: are the bowls steeper, the larger the budget? Each cell
-is attacked anew, and a step of 1 is the same length of weights in all panels. One seed of the LeNets of the
-cosine schedule. Carries on where it stopped, within a surface too; five minutes on one core where the nets are
-trained. figures/landscapes.py draws it.
+is attacked anew, and a step of 1 is the same length of weights in all panels. Three seeds of the LeNets of
+the cosine schedule. Carries on where it stopped, within a surface too; ten minutes on one core where the nets
+are trained. figures/landscapes.py draws it.
 
-    python analyses/landscapes.py [--size 13] [--extent 0.25] [--examples 300] [--seeds 0] [--workers N]
+    python analyses/landscapes.py [--size 13] [--extent 0.25] [--examples 300] [--seeds 0,1,2] [--workers N]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from landscape.progress import progress
 
 if __name__ == "__main__":
     parser = arguments(__doc__)
-    parser.set_defaults(examples=300, seeds=[0])
+    parser.set_defaults(examples=300)
     parser.add_argument("--size", type=int, default=13)
     parser.add_argument("--extent", default="0.25", help="of each axis, in lengths of weights")
     parser.add_argument("--workers", type=int, default=1)
