@@ -106,7 +106,8 @@ def transformed() -> bool:
 def untouched(layer: nn.Module) -> bool:
     """Whether a layer does what its type says: it has no hook, no forward of its own, no computed weight."""
     hooks = layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks
-    return "weight" in layer._parameters and "forward" not in vars(layer) and not any(hooks)
+    computed = isinstance(layer, LAYERS) and "weight" not in layer._parameters
+    return not computed and "forward" not in vars(layer) and not any(hooks)
 
 
 def _without(whole: nn.Module, pairs: list[Pair]) -> nn.Module:

@@ -1,6 +1,7 @@
 """The fused network returns the bits of the network, or is the network."""
 
 import operator
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from nets import CLASSES, Net, cnn, mlp, trained
 from torch import nn
 
 from landscape import Network, registry
-from landscape.surfaces.fused import Fused, _Convolution
+from landscape.surfaces.fused import Fused, _Convolution, _Pool
 
 
 def block(forward, **more: nn.Module) -> nn.Module:
@@ -102,6 +103,56 @@ CASES = {
 }
 
 
+def halved(x: torch.Tensor) -> torch.Tensor:
+    return torch.max_pool2d(x, [2, 2], [2, 2])
+
+
+def watched() -> nn.Module:
+    layer = nn.MaxPool2d(2)
+    layer.register_forward_hook(lambda m, args, output: -output)
+    return layer
+
+
+# (what is done to the outputs of a convolution (B, 3, 6, 7), whether it is done row by row)
+POOLED = {
+    "the function": (lambda m, x: F.max_pool2d(x, 2), True),
+    "its stride told": (lambda m, x: F.max_pool2d(x, kernel_size=(2, 2), stride=2), True),
+    "torch's own": (lambda m, x: halved(x), True),
+    "a layer": (nn.MaxPool2d(2), True),
+    "a layer twice": (nn.Sequential(*[nn.MaxPool2d(2, 2)] * 2), True),
+    "after ReLU": (nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), True),
+    "with NaN": (lambda m, x: F.max_pool2d(x.log(), 2), False),  # no number is equal to it
+    "overlapping": (lambda m, x: F.max_pool2d(x, 2, 1), False),
+    "larger": (lambda m, x: F.max_pool2d(x, 3), False),
+    "padded": (nn.MaxPool2d(2, padding=1), False),
+    "all columns": (lambda m, x: F.max_pool2d(x, 2, ceil_mode=True), False),
+    "spread": (nn.MaxPool2d(2, dilation=2), False),
+    "with places": (lambda m, x: F.max_pool2d(x, 2, return_indices=True)[0], False),
+    "hooked": (watched(), False),
+}
+
+
+@pytest.mark.parametrize("case", POOLED)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [3, 40])
+def test_max_pooling_by_rows_and_columns_has_the_same_bits(case, layout, channels):
+    pool, known = POOLED[case]
+    layer = nn.Conv2d(1, channels, 3, padding=1)
+    more = {"pool": pool} if isinstance(pool, nn.Module) else {}
+    module = Net(
+        lambda m, x: m.last((m.pool if more else partial(pool, m))(m.a(x)).mean(dim=(2, 3))),
+        a=layer,
+        last=nn.Linear(channels, CLASSES),
+        **more,
+    )
+    network = Network(trained(module))
+    x = torch.rand(20, 1, 6, 7, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+    fused = Fused(network, [x])
+    assert any(isinstance(m, _Pool) for m in fused.module.modules()) == known
+    parts = network.parts(1.5 * network.theta)
+    assert torch.equal(fused(parts, x, {}).nan_to_num(), network(parts, x, {}).nan_to_num())
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_bits_are_those_of_the_network(case, dtype):
@@ -113,7 +164,8 @@ def test_the_bits_are_those_of_the_network(case, dtype):
     fused = Fused(network, [x, x[:7]])
     able = dtype == torch.float32 and torch.backends.mkldnn.is_available()
     assert sum(isinstance(m, _Convolution) for m in fused.module.modules()) == count * able
-    assert (fused.module is network.folded(x).module) == (not count * able)
+    pools = any(isinstance(m, _Pool) for m in fused.module.modules())
+    assert (fused.module is network.folded(x).module) == (not count * able and not pools)
     theta = network.theta + 0.1 * torch.randn(len(network), generator=rng).to(dtype)
     rest = {name: 1.5 * tensor for name, tensor in network.rest().items()}
     for some in (x, x[:7]):
