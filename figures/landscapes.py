@@ -165,7 +165,13 @@ def draw(folder: Path = RESULTS) -> Figure:
 
 def table(folder: Path = RESULTS) -> str:
     """What the surfaces say, as Markdown: mean ± standard deviation over the seeds."""
-    head = ["eps", "loss of θ", "λ1, adversary fixed", "along eigenvector 1, re-attacked", "λ2, adversary fixed"]
+    head = [
+        "eps",
+        "loss of θ",
+        "λ1, adversary fixed",
+        "along eigenvector 1, re-attacked",
+        "λ2, adversary fixed",
+    ]
     head += ["along eigenvector 2, re-attacked", *(f"mean rise at {told:.2g}" for told in SHOWN), "inner gap"]
     rows = [head]
     for eps in EPS:
@@ -180,7 +186,11 @@ def table(folder: Path = RESULTS) -> str:
 
 def mean_and_deviation(values: Sequence[float]) -> str:
     """Over the seeds."""
-    return plus_minus(statistics.fmean(values), statistics.stdev(values)) if len(values) > 1 else f"{values[0]:.4g}"
+    return (
+        plus_minus(statistics.fmean(values), statistics.stdev(values))
+        if len(values) > 1
+        else f"{values[0]:.4g}"
+    )
 
 
 def _at(result: Surface, told: float) -> float:
