@@ -165,14 +165,8 @@ def draw(folder: Path = RESULTS) -> Figure:
 
 def table(folder: Path = RESULTS) -> str:
     """What the surfaces say, as Markdown: mean ± standard deviation over the seeds."""
-    head = [
-        "eps",
-        "loss of θ",
-        "λ1, adversary fixed",
-        "along eigenvector 1, re-attacked",
-        "λ2, adversary fixed",
-    ]
-    head += ["along eigenvector 2, re-attacked", *(f"mean rise at {told:.2g}" for told in SHOWN), "inner gap"]
+    head = ["eps", "loss of θ", "λ1", "surface along v1", "λ2", "surface along v2"]
+    head += [*(f"mean rise at {told:.2g}" for told in SHOWN), "largest inner gap"]
     rows = [head]
     for eps in EPS:
         found = [run.results[0] for run in seeds(folder, eps)]
