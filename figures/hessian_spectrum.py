@@ -135,7 +135,7 @@ def draw(folder: Path = RESULTS) -> Figure:
         crossed(spectra, places["d"], lambda result: result.eigenvalues[0], rf"{top} (nats)")
         crossed(spectra, places["e"], lambda result: result.trace, f"{trace} (nats)")
         if resnets:
-            eigenvalues(spectra, places["f"], "resnet", EPS[:3])
+            eigenvalues(spectra, places["f"], "resnet", EPS[:2])
         for letter, axes in places.items():
             name = f"({letter})" + "  ResNet18" * (letter == "f")
             if axes.get_legend():
