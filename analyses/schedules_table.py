@@ -1,0 +1,93 @@
+"""Errors of schedules of the budget, plain and periodic, under strong attacks.
+
+Answers to the paper's Table 1: schedules beat a constant budget, and the ensemble of the ends of the periods
+of periodic adversarial scheduling beats both. LeNets of width 4 at eps 0.4, 8,000 digits, 20 epochs, three
+seeds; periods 0:10:15:20, the three models at their ends attacked one by one and as an ensemble by the mean
+of their probabilities. Errors of 500 test digits, clean, under the training attack (PGD-10), PGD-100,
+APGD-CE, APGD-DLR, Square with 1,000 queries, and the worst case. Prints the page's table. Carries on where it
+stopped; on one core an hour of training, twenty minutes of measuring. figures/schedules_table.py draws it.
+
+    python analyses/schedules_table.py [--rows LIST] [--attacks LIST] [--seeds 0,1,2]
+    landscape show data/results/schedules_table/periodic_cosine.h5 --format latex
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from evaluated import errors, evaluated, spread
+from trained import arguments, nets
+
+from landscape import load
+from landscape.analyzers.evaluate import CLEAN, WORST, Evaluation
+from landscape.format import markdown
+from landscape.results import Run
+from landscape.training_files import period_path
+
+SHAPES = ("constant", "linear", "cosine")
+ROWS = (*SHAPES, *(f"periodic_{shape}" for shape in SHAPES))
+ATTACKS = "attack,pgd:steps=100,apgd-ce,apgd-dlr,square-margin:queries=1000"
+KINDS = {"plain": "plain", "last": "periodic, its last model", "ensemble": "periodic, ensemble"}
+
+
+def measured(told: argparse.Namespace, row: str) -> Run:
+    """All nets of a row; of a periodic one the ends of the periods, and their ensembles."""
+    (eps,), (_, periodic, shape) = told.eps, row.rpartition("_")
+    ends = len(told.periods.split(":")) - 1
+    trained = nets(told, row, shape, periods=told.periods if periodic else "")
+
+    def of(seed: int) -> list[Path]:
+        path = trained(eps, seed)
+        return [period_path(path, end, ends) for end in range(1, ends + 1)] if periodic else [path]
+
+    return evaluated(
+        told.results / f"schedules_table/{row}.h5",
+        [partial(of, seed) for seed in told.seeds],
+        eps,
+        attack="pgd:steps=10",
+        attacks=told.attacks,
+        examples=told.examples,
+        ensemble=bool(periodic),
+        members=ends if periodic else 0,
+    )
+
+
+def kinds(run: Run) -> dict[str, list[Evaluation]]:
+    """The lines of one file that stand in a row of the table, each seed's, by what the row is."""
+    singles = [line for line in run.results if line.of == "checkpoint"]
+    ensembles = [line for line in run.results if line.of == "ensemble"]
+    if not ensembles:
+        return {"plain": singles}
+    size = len(ensembles[0].checkpoints)
+    return {"last": singles[size - 1 :: size], "ensemble": ensembles}
+
+
+def table(results: Path) -> str:
+    """Errors in percent, mean(std) over the seeds; failed runs are counted apart."""
+    found = {row: load(path) for row in ROWS if (path := results / f"schedules_table/{row}.h5").exists()}
+    attacks = list(dict.fromkeys(name for run in found.values() for name in run.results[0].under))
+    attacks = sorted(attacks, key=lambda name: (name != CLEAN, name == WORST))
+    rows = [["budget", "training", *attacks]]
+    for shape in SHAPES:
+        for run in (found.get(shape), found.get(f"periodic_{shape}")):
+            for kind, lines in kinds(run).items() if run else ():
+                there = [line for line in lines if line.label not in run.provenance["failed"]]
+                bad = run.provenance["seeds"] - len(there)
+                name = KINDS[kind] + (f" ({bad} of {run.provenance['seeds']} failed)" if bad else "")
+                told = there or lines
+                rows.append([shape, name, *(spread(errors(told, attack)) for attack in attacks)])
+    return markdown(rows)
+
+
+if __name__ == "__main__":
+    parser = arguments(__doc__)
+    parser.set_defaults(eps=("0.4",), examples=500)
+    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--periods", default="0:10:15:20")
+    parser.add_argument("--attacks", default=ATTACKS)
+    told = parser.parse_args()
+    for row in told.rows.split(","):
+        measured(told, row)
+    print(table(told.results))
