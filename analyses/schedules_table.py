@@ -14,10 +14,13 @@ stopped; on one core an hour of training, twenty minutes of measuring. figures/s
 from __future__ import annotations
 
 import argparse
+import math
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from evaluated import errors, evaluated, spread
+from scipy.stats import t
 from trained import arguments, nets
 
 from landscape import load
@@ -81,6 +84,35 @@ def table(results: Path) -> str:
     return markdown(rows)
 
 
+def differences(results: Path) -> str:
+    """How worst-case errors differ, seed by seed, with the 95 % interval of Student's t; failed ones too."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in ROWS:
+        if (path := results / f"schedules_table/{row}.h5").exists():
+            shape = row.rpartition("_")[2]
+            found |= {(shape, kind): errors(lines, WORST) for kind, lines in kinds(load(path)).items()}
+    pairs = [((shape, "plain"), ("constant", "plain")) for shape in SHAPES[1:]]
+    pairs += [((shape, "ensemble"), (shape, other)) for shape in SHAPES for other in ("plain", "last")]
+    rows = [["worst-case error of", "less that of", "points"]]
+    for one, other in pairs:
+        if one in found and other in found and len(found[one]) == len(found[other]):
+            rows.append([_named(one), _named(other), interval(np.subtract(found[one], found[other]))])
+    return markdown(rows)
+
+
+def interval(values: np.ndarray) -> str:
+    """Mean, and in brackets the ends of the interval that has its true value with 95 % confidence."""
+    mean, count = float(values.mean()), len(values)
+    if count < 2:
+        return f"{mean:.1f} [?]"
+    half = float(t.ppf(0.975, count - 1)) * float(values.std(ddof=1)) / math.sqrt(count)
+    return f"{mean:.1f} [{mean - half:.1f}, {mean + half:.1f}]"
+
+
+def _named(of: tuple[str, str]) -> str:
+    return f"{of[0]}, {KINDS[of[1]]}"
+
+
 if __name__ == "__main__":
     parser = arguments(__doc__)
     parser.set_defaults(eps=("0.4",), examples=500)
@@ -91,3 +123,5 @@ if __name__ == "__main__":
     for row in told.rows.split(","):
         measured(told, row)
     print(table(told.results))
+    print()
+    print(differences(told.results))
