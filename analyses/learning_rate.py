@@ -25,7 +25,7 @@ from landscape.format import markdown
 from landscape.results import Run
 
 SCHEDULES = ("constant", "linear", "cosine", "warmup")
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 CONTROL = 1e-3
 """The learning rate of the control."""
 ATTACK = "PGD-20"

@@ -56,7 +56,8 @@ def curve(axes: Axes, runs: dict[float, Run], schedule: str, under: str) -> None
         there, bad = values(run, under)
         at = rate * 10**aside
         axes.plot([at * 1.05] * len(there), there, marker, color=colour, markersize=1.8, alpha=0.6)
-        axes.plot([at] * len(bad), bad, "x", color=colour, markersize=4.5, markeredgewidth=1.0)
+        axes.plot([at] * len(bad), bad, marker, color=colour, markerfacecolor="none", markersize=5)
+        axes.plot([at] * len(bad), bad, "x", color=colour, markersize=5, markeredgewidth=0.8)
         if there:
             spread = np.std(there, ddof=1) if len(there) > 1 else 0.0
             axes.errorbar(
@@ -83,7 +84,7 @@ def failures(axes: Axes, of: dict[str, dict[float, Run]]) -> None:
             seeds = run.provenance["seeds"]
             bad = seeds - len(values(run, "clean")[0])
             left, right = (rate * 10 ** (width * (place + edge - len(of) / 2)) for edge in (0.08, 0.92))
-            face = "white" if schedule == "warmup" else colour
+            face = "white" if schedule == "warmup" else colour  # as the constant budget's otherwise
             axes.bar(
                 left, max(bad, 0.05), right - left, align="edge", color=face, edgecolor=colour, linewidth=0.8
             )
