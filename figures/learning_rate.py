@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from landscape import load
 from landscape.plot import save
-from landscape.plot.style import STYLE, logarithmic
+from landscape.plot.style import STYLE
 from landscape.results import Run
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ NAMES = {
     "cosine": "budget cosine",
     "warmup": "budget constant, lr warmed up",
 }
-PANELS = (("PGD-20", "error under PGD-20 (%)"), ("clean", "clean error (%)"))
+EPS = ("0.4", "0.2")
+ATTACK = "PGD-20"
 CONSTANT = 90  # percent: ten classes, as many examples of each
 
 
@@ -119,34 +120,35 @@ def legend(canvas: Figure, there: list[str]) -> None:
     )
 
 
-def draw(results: Path = RESULTS) -> Figure:
-    """Robust error, clean error, and how many runs failed."""
+def stored(results: Path, eps: str) -> dict[str, dict[float, Run]]:
+    """What is measured at a budget, by schedule and learning rate."""
     of: dict[str, dict[float, Run]] = {}
     for schedule in LOOKS:
-        runs = {
-            float(path.stem.rpartition("_lr")[2]): load(path) for path in results.glob(f"{schedule}_lr*.h5")
-        }
-        if runs:
-            of[schedule] = runs
+        for path in sorted(results.glob(f"eps{eps}_{schedule}_lr*.h5")):
+            of.setdefault(schedule, {})[float(path.stem.rpartition("_lr")[2])] = load(path)
+    return of
+
+
+def draw(results: Path = RESULTS) -> Figure:
+    """Robust error and how many runs failed, at two budgets."""
+    found = [stored(results, eps) for eps in EPS]
+    rates = sorted({rate for of in found for runs in of.values() for rate in runs})
     with matplotlib.rc_context(STYLE):
-        canvas = Figure(figsize=(7.0, 3.6))
-        places = canvas.subplot_mosaic(
-            [["a", "b"], ["a", "c"]], height_ratios=(1.5, 1), width_ratios=(1.15, 1)
-        )
-        for letter, (under, label) in zip("ab", PANELS, strict=True):
+        canvas = Figure(figsize=(7.0, 3.9))
+        above, below = canvas.subplots(2, len(EPS), height_ratios=(2, 1), sharex=True, sharey="row")
+        for column, (eps, of) in enumerate(zip(EPS, found, strict=True)):
             for schedule, runs in of.items():
-                curve(places[letter], runs, schedule, under)
-            places[letter].axhline(CONSTANT, color="0.6", linestyle=(0, (1, 1)), linewidth=0.9, zorder=0)
-            places[letter].set_ylabel(label)
-        places["a"].set_ylim(0, 100)
-        logarithmic(places["b"], 2, 110)
-        failures(places["c"], of)
-        for letter, axes in places.items():
-            rate_axis(axes, sorted({rate for runs in of.values() for rate in runs}))
-            axes.set_title(f"({letter})", loc="left", fontsize=STYLE["font.size"])
-        places["b"].tick_params(labelbottom=False)
-        places["b"].set_xlabel("")
-        legend(canvas, list(of))
+                curve(above[column], runs, schedule, ATTACK)
+            above[column].axhline(CONSTANT, color="0.6", linestyle=(0, (1, 1)), linewidth=0.9, zorder=0)
+            above[column].set_title(rf"({'ab'[column]}) $\epsilon$ = {eps}", loc="left", fontsize=STYLE["font.size"])
+            failures(below[column], of)
+            below[column].set_title(f"({'cd'[column]})", loc="left", fontsize=STYLE["font.size"])
+            rate_axis(below[column], rates)
+            for axes in (above[column], below[column]):
+                axes.label_outer()
+        above[0].set_ylim(0, 100)
+        above[0].set_ylabel(f"error under {ATTACK} (%)")
+        legend(canvas, list(found[0]))
     return canvas
 
 

@@ -75,14 +75,15 @@ def test_failed_trainings_are_told_apart(tmp_path, monkeypatch):
 def test_the_study_carries_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     arguments = [
         *TINY,
-        *("--eps", "0.1", "--seeds", "0,1", "--rates", "1e-3", "--examples", "20", "--batch-size", "32"),
+        *("--eps", "0.1,0.2", "--seeds", "0", "--rates", "1e-3", "--examples", "20", "--batch-size", "32"),
         *("--nets", str(tmp_path / "nets"), "--results", str(tmp_path)),
     ]
     run(ROOT / "analyses/learning_rate.py", *arguments, monkeypatch=monkeypatch)
     first = capsys.readouterr().out
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("learning_rate/*.h5")}
     assert {path.stem for path in written} == {
-        f"{schedule}_lr0.001" for schedule in ("constant", "cosine", "linear", "warmup")
+        *(f"eps{eps}_{schedule}_lr0.001" for eps in ("0.1", "0.2") for schedule in ("constant", "cosine", "linear")),
+        "eps0.1_warmup_lr0.001",
     }
     missing = min(written)
     missing.unlink()
@@ -113,24 +114,23 @@ def test_those_that_failed_are_no_better_than_a_constant_classifier_under_attack
 def test_the_figure_is_of_the_results(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "figures")
     canvas = runpy.run_path(str(ROOT / "figures/learning_rate.py"))["draw"]()
-    clean, robust, failures = [], [], 0
-    for path in FILES:
-        bad = load(path).provenance["failed"]
-        there = [values for label, values in found(path).items() if label not in bad]
-        failures += 3 - len(there)
-        for place, kept in ((0, clean), (1, robust)):
-            values = [each[place] for each in there]
-            if values:
-                kept.append((statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0))
-    first, second, third = canvas.axes
-    for axes, expected in ((first, robust), (second, clean)):
-        np.testing.assert_allclose(sorted(drawn(axes)), sorted(expected), atol=1e-9)
-    assert sum(int(text.get_text()) for text in third.texts) == failures
+    for column, eps in enumerate(("0.4", "0.2")):
+        robust, failures = [], 0
+        for path in RESULTS.glob(f"eps{eps}_*.h5"):
+            bad = load(path).provenance["failed"]
+            there = [values[1] for label, values in found(path).items() if label not in bad]
+            failures += 3 - len(there)
+            if there:
+                robust.append((statistics.mean(there), statistics.stdev(there) if len(there) > 1 else 0.0))
+        assert robust
+        np.testing.assert_allclose(sorted(drawn(canvas.axes[column])), sorted(robust), atol=1e-9)
+        assert sum(int(text.get_text()) for text in canvas.axes[2 + column].texts) == failures
 
 
 def test_the_page_has_the_tables_that_the_study_prints(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "analyses")
     study = runpy.run_path(str(ROOT / "analyses/learning_rate.py"))
     page = (ROOT / "docs/reproduction/learning_rate.md").read_text()
-    assert study["table"](ROOT / "data/results") in page
-    assert study["basins"](ROOT / "data/results") in page
+    for eps in ("0.4", "0.2"):
+        assert study["table"](ROOT / "data/results", eps) in page
+        assert study["basins"](ROOT / "data/results", eps) in page
