@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "data/results/schedules_table"
-SHAPES = ("constant", "linear", "cosine")
+BUDGETS = {  # rows without and with periods
+    "constant": ("constant", "periodic_constant"),
+    "linear": ("linear", "periodic_linear"),
+    "cosine": ("cosine", "periodic_cosine"),
+    "linear, 3 × as long": ("long_linear", "long_periodic_linear"),
+}
 LOOKS = {  # marker, place on viridis, how far aside
     "plain": ("o", 0.0, -0.24),
     "periodic, last model": ("s", 0.42, 0.0),
@@ -29,10 +34,10 @@ CONSTANT = 90  # percent: ten classes, as many examples of each
 FAILED = "a run that failed"
 
 
-def rows(folder: Path, shape: str) -> dict[str, list]:
+def rows(folder: Path, names: tuple[str, str]) -> dict[str, list]:
     """Lines (label failed, errors in percent by attack) of each seed, by the kind of training."""
     found: dict[str, list] = {}
-    for name in (shape, f"periodic_{shape}"):
+    for name in names:
         if not (path := folder / f"{name}.h5").exists():
             continue
         run = load(path)
@@ -74,7 +79,7 @@ def panel(axes: Axes, kinds: dict[str, list]) -> None:
     axes.axhline(CONSTANT, color="0.6", linestyle=(0, (1, 1)), linewidth=0.9, zorder=0)
     for place in range(1, len(names)):
         axes.axvline(place - 0.5, color="0.92", linewidth=0.6, zorder=0)
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.5, len(names) - 0.5)
 
@@ -83,7 +88,7 @@ def failures(kinds: dict[str, list]) -> str:
     """How many runs failed, where any did."""
     lines = [line for of in kinds.values() for line in of]
     bad = sum(line[0] for line in lines)
-    return f": {bad} of {len(lines)} failed" if bad else ""
+    return f": {'all' if bad == len(lines) else bad} failed" if bad else ""
 
 
 def legend(canvas: Figure) -> None:
@@ -110,12 +115,11 @@ def draw(folder: Path = RESULTS) -> Figure:
     """A panel for each schedule of the budget, on one scale."""
     with matplotlib.rc_context(STYLE):
         canvas = Figure(figsize=(7.0, 3.0))
-        places = canvas.subplots(1, len(SHAPES), sharey=True)
-        for letter, shape, axes in zip("abc", SHAPES, places, strict=True):
-            found = rows(folder, shape)
+        places = canvas.subplots(1, len(BUDGETS), sharey=True)
+        for letter, (told, names), axes in zip("abcd", BUDGETS.items(), places, strict=True):
+            found = rows(folder, names)
             panel(axes, found)
-            told = f"({letter}) budget {shape}{failures(found)}"
-            axes.set_title(told, loc="left", fontsize=STYLE["font.size"])
+            axes.set_title(f"({letter}) {told}{failures(found)}", loc="left", fontsize=STYLE["font.size"])
         places[0].set_ylim(0, 100)
         places[0].set_ylabel("error (%)")
         legend(canvas)
