@@ -30,6 +30,7 @@ class Nets:
 
     family: the folder that they lie in, within that of all nets
     shape: of the schedule of eps
+    warmup: epochs of each period in which the learning rate rises
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Nets:
     epochs: int = 20
     shape: str = "constant"
     periods: str = ""
+    warmup: str = "0"
     options: tuple[tuple[str, Any], ...] = ()
 
     def __call__(self, eps: str, seed: int, **options: Any) -> Path:
@@ -50,7 +52,7 @@ class Nets:
         output.parent.mkdir(parents=True, exist_ok=True)
         shape = self.shape if exact(eps) else "constant"
         top = text(exact(TOPS[shape]) * exact(eps)) if shape in TOPS else None
-        plan = schedule(shape, eps_max=top, periods=self.periods)  # type: ignore[arg-type]
+        plan = schedule(shape, eps_max=top, periods=self.periods, warmup=self.warmup)  # type: ignore[arg-type]
         with progress() as watch:
             train(
                 self.model,
