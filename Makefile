@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # One process, one thread: a crowded machine runs two-threaded torch many times slower.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check figures bench clean
+.PHONY: demo test check figures bench reproduction clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is %d.%d; give PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -33,6 +33,12 @@ check: $(VENV)/.installed
 
 figures: $(VENV)/.installed
 	set -e; for png in figures/*.png; do $(BIN)/python $${png%.png}.py; done
+
+# What docs/reproduction.md reports: trains and measures what is not there yet. Needs the digits and Fashion-MNIST of data/README.md.
+STUDIES := linear_theory early_training late_training smoothness perturbation_similarity \
+	hessian_spectrum landscapes learning_rate schedules_table connectivity
+reproduction: $(VENV)/.installed
+	set -e; for study in $(STUDIES); do $(BIN)/python analyses/$$study.py; done
 
 # The tables of cost in the README, measured on this machine, beside PyHessian, scipy and other tools.
 bench: $(VENV)/.installed

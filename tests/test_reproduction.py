@@ -1,0 +1,43 @@
+"""The pages on the paper's claims: complete, linked, and one command for each study and figure."""
+
+import re
+
+import pytest
+from test_readme import ROOT, blocks
+
+INDEX = ROOT / "docs/reproduction.md"
+PAGES = sorted((ROOT / "docs/reproduction").glob("*.md"))
+STUDIES = [page.stem for page in PAGES]
+
+
+def test_every_study_has_its_page_its_figure_and_its_place_in_the_index_and_in_make():
+    linked = re.findall(r"\]\(reproduction/(\w+)\.md\)", INDEX.read_text())
+    assert sorted(linked) == STUDIES
+    (line,) = re.findall(r"^STUDIES := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert sorted(line.replace("\\", "").split()) == STUDIES
+    for study in STUDIES:
+        assert (ROOT / f"analyses/{study}.py").exists()
+        assert all((ROOT / f"figures/{study}.{ending}").exists() for ending in ("py", "pdf", "png"))
+
+
+@pytest.mark.parametrize("page", [INDEX, *PAGES], ids=lambda page: page.stem)
+def test_what_a_page_links_to_is_there(page):
+    links = re.findall(r"\]\(([^)#]+)", page.read_text())
+    assert links
+    for link in links:
+        assert "://" not in link
+        assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_asks_answers_and_says_what_differs_from_the_paper(page):
+    text = page.read_text()
+    assert text.splitlines()[0].startswith("# ") and text.splitlines()[0].endswith("?")
+    (_, commands), *_ = blocks(text)
+    assert f"python analyses/{page.stem}.py" in commands
+    assert f"python figures/{page.stem}.py" in commands
+    assert f"../../figures/{page.stem}.png)" in text
+    assert re.search(r"\*\*(Verdict|What differs)", text)
+    assert "**What differs from the paper" in text
+    assert re.search(r"[Ss]hows|[Dd]oes not show|annot be told", text)
+    assert not re.search(r"@@|\b(TABLE|VERDICT|MINUTES)\b", text)
