@@ -3,9 +3,10 @@
 Answers to the paper's Table 1: schedules beat a constant budget, and the ensemble of the ends of the periods
 of periodic adversarial scheduling beats both. LeNets of width 4 at eps 0.4, 8,000 digits, 20 epochs, three
 seeds; periods 0:10:15:20, the three models at their ends attacked one by one and as an ensemble by the mean
-of their probabilities; the linear schedule once more three times as long. Errors of 300 test digits, clean, under the training attack (PGD-10), PGD-100,
-APGD-CE, APGD-DLR, Square with 500 queries, and the worst case. Prints the page's table. Carries on where it
-stopped; on one core an hour of training, ten minutes of measuring. figures/schedules_table.py draws it.
+of their probabilities; the linear schedule once more three times as long. Errors of 300 test digits, clean,
+under the training attack (PGD-10), PGD-100, APGD-CE, APGD-DLR, Square with 500 queries, and the worst case.
+Prints the page's tables. Carries on where it stopped; on one core an hour and a half of training, ten minutes
+of measuring. figures/schedules_table.py draws it.
 
     python analyses/schedules_table.py [--rows LIST] [--attacks LIST] [--seeds 0,1,2]
     landscape show data/results/schedules_table/periodic_cosine.h5 --format latex

@@ -140,7 +140,8 @@ def draw(results: Path = RESULTS) -> Figure:
             for schedule, runs in of.items():
                 curve(above[column], runs, schedule, ATTACK)
             above[column].axhline(CONSTANT, color="0.6", linestyle=(0, (1, 1)), linewidth=0.9, zorder=0)
-            above[column].set_title(rf"({'ab'[column]}) $\epsilon$ = {eps}", loc="left", fontsize=STYLE["font.size"])
+            told = rf"({'ab'[column]}) $\epsilon$ = {eps}"
+            above[column].set_title(told, loc="left", fontsize=STYLE["font.size"])
             failures(below[column], of)
             below[column].set_title(f"({'cd'[column]})", loc="left", fontsize=STYLE["font.size"])
             rate_axis(below[column], rates)
