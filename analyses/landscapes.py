@@ -16,7 +16,7 @@ from landscape import load, measure
 from landscape.progress import progress
 
 ATTACK = "pgd:steps=100"
-"""At θ, where all cells start. PGD-20 misses 0.1 of its loss at eps 0.4: the cells around would rise by that."""
+"""At θ, where all cells start. PGD-20 misses 0.1 of its loss at eps 0.4; cells around would rise by that."""
 STEPS = 10
 """Gradients in each cell, on top of what its neighbour's adversary has found."""
 
