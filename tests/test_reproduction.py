@@ -1,9 +1,14 @@
 """The pages on the paper's claims: complete, linked, and one command for each study and figure."""
 
 import re
+import runpy
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 from test_readme import ROOT, blocks
+
+from landscape.plot import save
 
 INDEX = ROOT / "docs/reproduction.md"
 PAGES = sorted((ROOT / "docs/reproduction").glob("*.md"))
@@ -42,3 +47,15 @@ def test_a_page_asks_answers_and_says_what_differs_from_the_paper(page):
     assert "**What differs from the paper" in text
     assert re.search(r"[Ss]hows|[Dd]oes not show|annot be told", text)
     assert not re.search(r"@@|\b(TABLE|VERDICT|MINUTES)\b", text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_figure_in_the_repository_is_what_its_results_draw(study, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "figures")
+    canvas = runpy.run_path(str(ROOT / f"figures/{study}.py"))["draw"]()
+    for ending in ("pdf", "png"):  # in this order, for each moves the layout a little
+        save(canvas, tmp_path / f"drawn.{ending}")
+    drawn, kept = imread(tmp_path / "drawn.png"), imread(ROOT / f"figures/{study}.png")
+    assert drawn.shape == kept.shape
+    assert np.abs(drawn - kept).mean() < 1e-3  # fonts may be drawn otherwise elsewhere
