@@ -22,6 +22,7 @@ def test_the_study_carries_on_where_it_stopped(tmp_path, monkeypatch):
         "examples": "10",
         "eps": "0,0.1",
         "size": "3",
+        "seeds": "0",
         "nets": str(tmp_path / "nets"),
         "results": str(tmp_path),
     }

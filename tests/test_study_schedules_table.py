@@ -32,7 +32,7 @@ def test_the_study_carries_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     first = capsys.readouterr().out
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("schedules_table/*.h5")}
     assert {path.stem for path in written} == set(ROWS)
-    assert len(first.splitlines()) == 2 + 3 * len(BUDGETS)
+    assert len(first.splitlines()) == (2 + 3 * len(BUDGETS)) + 1 + (2 + 3 + 3 * len(BUDGETS))
     for row in ROWS:
         lines = [
             line.of for line in load(tmp_path / f"schedules_table/{row}.h5").results if line.of != "mean"
