@@ -167,9 +167,8 @@ def test_what_a_warm_attack_finds_depends_on_the_example_alone(norm):
 
 
 def test_budgets_that_the_attack_is_run_under_leave_the_smaller_ones_alone():
-    """Where the first is not small beside any of them."""
     x, (losses, _) = images(), network()
-    budgets = [Budget(eps) for eps in ("0.04", "0.06", "0.1")]
+    budgets = several("linf")
     starts = [anywhere(x, budget) for budget in budgets]
     three, two = Warm()(losses, x, starts, budgets), Warm()(losses, x, starts[:2], budgets[:2])
     for one, other in zip(three, two, strict=False):
@@ -212,23 +211,18 @@ def test_the_scale_of_the_loss_changes_nothing(scale):
 def test_the_work_is_counted_in_gradients():
     x, (losses, _) = images(), network()
     budgets = [Budget(eps) for eps in ("0.02", "0.04", "0.06", "0.08", "0.1")]
-    calls: list[bool] = []
+    calls = []
 
     def counted(x):
         calls.append(x.requires_grad)
         return losses(x)
 
-    for some, gradients in (
-        (budgets[:1], [5]),
-        (budgets[:2], [3, 2]),
-        (budgets[1:], [3, 2, 2, 2]),
-        (budgets, [2] * 5),
-    ):
+    for count, gradients in ((1, 5), (2, 5), (5, 11)):
         calls.clear()
-        Warm(steps=5)(counted, x, [torch.zeros_like(x)] * len(some), some)
-        assert calls == [True] * sum(gradients)
-        assert Warm(steps=5).gradients(some) == gradients
-    assert Warm(steps=1).gradients(budgets[:3]) == [1, 1, 1]
+        Warm(steps=5)(counted, x, [torch.zeros_like(x)] * count, budgets[:count])
+        assert calls == [True] * gradients
+        assert sum(Warm(steps=5).gradients(count)) == gradients
+    assert Warm(steps=1).gradients(3) == [1, 1, 1]
 
 
 @pytest.mark.parametrize("norm", NORMS)
