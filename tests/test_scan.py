@@ -294,6 +294,21 @@ def test_checked_cells_tell_the_gap_to_a_stronger_attack_and_weak_ones_are_attac
     assert (further.loss[further.redone] > weak.loss[further.redone]).all()
 
 
+def test_a_check_under_many_budgets_costs_no_more_than_under_two(monkeypatch):
+    asked = []
+
+    def reference(losses, x, index, budget):
+        asked.append(len(x))
+        return x
+
+    monkeypatch.setattr("landscape.surfaces.at.REFERENCE", reference)
+    p = attacked(n=640)
+    for count, examples in ((1, 40), (2, 40), (4, 20), (20, 8)):
+        surfaces(p, np.array([0.1, 0.2]), None, [Budget(f"{k + 1}/255") for k in range(count)])
+        assert asked == [examples] * count
+        asked.clear()
+
+
 def test_half_precision_in_the_attack_changes_the_loss_by_less_than_a_per_cent():
     p = point(cnn(), data(60, 2, 6, 6), attack=PGD(steps=10), dtype=torch.float32)
     x = np.linspace(-1, 1, 3)

@@ -25,8 +25,9 @@ Start = Callable[[slice], Tensor]
 """Rows to the perturbations (b, …) of these examples that an attack starts from."""
 REFERENCE = PGD(steps=50, seed=SEEDS)
 """The stronger attack that cells are checked with, from starts that no seed of a user gives."""
-LEAST, SHARE = 8, 16
-"""Examples that it attacks, at least, and one in so many: a check shall not cost more than some cells."""
+LEAST, SHARE, TOGETHER = 8, 16, 8
+"""Examples that it attacks: at least; one in so many under a budget; one in so many under all together.
+A check shall not cost more than some cells."""
 TOLERANCE = 0.2
 """Share of the reference's loss by which a checked cell may fall short before it is attacked further: that is
 a failure. Less would only lift single cells above their neighbours."""
@@ -116,7 +117,8 @@ class At:
         On some examples, by an attack from other starts.
         """
         cells, n = self.cells, len(self.cells.x)
-        few = torch.linspace(0, n - 1, min(n, GAP_EXAMPLES, max(LEAST, n // SHARE))).round().long()
+        share = max(SHARE, TOGETHER * len(cells.attacked))
+        few = torch.linspace(0, n - 1, min(n, GAP_EXAMPLES, max(LEAST, n // share))).round().long()
         x, y = cells.x[few], cells.objective.data.y[few].to(cells.x.device)
         attack = self.losses(y, found.buffers, quick=True)
         strong = REFERENCE(attack, x, cells.objective.data.index[few], found.budget)
