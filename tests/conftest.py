@@ -1,5 +1,7 @@
 """One torch thread: on a crowded machine two make the suite many times slower. And a command to run."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,9 @@ import torch
 from landscape import cli, registry
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As a shell starts what runs in the background; commands that tests interrupt would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 MODEL = "mlp:inputs=16,hidden=8,layers=1,classes=3"
 COMMON = "--model {model} --data {place}/data.npz --attack pgd:steps=2 --quiet"
 
