@@ -9,8 +9,8 @@ import re
 import signal
 import sys
 import typing
-from collections.abc import Callable
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from landscape.errors import InputError, LandscapeError
 from landscape.format import printable
 
 if TYPE_CHECKING:
+    from landscape.objective import Watch
     from landscape.results import Run
 
 INTERRUPTED = 130
@@ -275,39 +276,48 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
             _check_figure(figure, name, flat=name == "line" or given.get("_1d", False))
             _check_apart(figure, given["output"])
         from landscape import runs
-        from landscape.progress import progress
         from landscape.results import Run
 
         found = Run(name, {})
         if figure:
             runs.check_writable(figure)
-
-        def report() -> None:
-            if found.results:
-                from landscape.report import print_run
-
-                print_run(found, as_json, given["output"])
-
-        def draw() -> None:
-            if figure and found.results:
-                _write_figure([found], figure)
-                if not as_json:
-                    print(f"wrote {figure}")
-
-        try:
-            # What code of the user's own prints goes to stderr: stdout is for the report alone.
-            with progress(quiet) as watch, redirect_stdout(sys.stderr):
-                runs.measure(name, checkpoint, wanted, norm=norm, watch=watch, told=found, **given)
-        except BaseException:
-            report()
-            with suppress(Exception):  # a figure that fails does not hide why the run ended
-                draw()
-            raise
-        report()
-        draw()
+        with _reported(found, quiet, as_json, given["output"], figure) as watch:
+            runs.measure(name, checkpoint, wanted, norm=norm, watch=watch, told=found, **given)
 
     prose = re.split(r"\n\s*\n(?=\w+: )", text)[0]
     return click.command(name, help=prose, context_settings=CONTEXT)(command)
+
+
+@contextmanager
+def _reported(
+    found: Run, quiet: bool, as_json: bool, output: str | None, figure: str | None
+) -> Iterator[Watch | None]:
+    """Show the progress of a run; tell and draw what it holds once it has ended, well or not."""
+    from landscape.progress import progress
+
+    def report() -> None:
+        if found.results:
+            from landscape.report import print_run
+
+            print_run(found, as_json, output)
+
+    def draw() -> None:
+        if figure and found.results:
+            _write_figure([found], figure)
+            if not as_json:
+                print(f"wrote {figure}")
+
+    try:
+        # What code of the user's own prints goes to stderr: stdout is for the report alone.
+        with progress(quiet) as watch, redirect_stdout(sys.stderr):
+            yield watch
+    except BaseException:
+        report()
+        with suppress(Exception):  # a figure that fails does not hide why the run ended
+            draw()
+        raise
+    report()
+    draw()
 
 
 def _check_figure(path: str, kind: str, *, flat: bool) -> None:
@@ -424,23 +434,13 @@ def _question_command(name: str, function: Callable) -> click.Command:
             drawing.check_format(figure)
             _check_apart(figure, given["output"])
         from landscape import laboratory, runs
-        from landscape.progress import progress
-        from landscape.report import print_run
         from landscape.results import Run
 
         found = Run(name, {})
         if figure:
             runs.check_writable(figure)
-        try:
-            with progress(quiet) as watch, redirect_stdout(sys.stderr):
-                laboratory.ask(name, watch=watch, told=found, **given)
-        finally:
-            if found.results:
-                print_run(found, as_json, given["output"])
-        if figure:
-            _write_figure([found], figure)
-            if not as_json:
-                print(f"wrote {figure}")
+        with _reported(found, quiet, as_json, given["output"], figure) as watch:
+            laboratory.ask(name, watch=watch, told=found, **given)
 
     prose = re.split(r"\n\s*\n(?=\w+: )", text)[0]
     return click.command(name, help=prose, context_settings=CONTEXT)(command)

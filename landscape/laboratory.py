@@ -16,7 +16,7 @@ from landscape import registry, results
 from landscape.budget import budgets
 from landscape.data import Data
 from landscape.datasets import source
-from landscape.errors import InputError
+from landscape.errors import InputError, NumericalError
 from landscape.objective import Watch
 from landscape.results import Run
 from landscape.runs import check_result_file
@@ -48,6 +48,8 @@ def ask(
     told: a Run to fill, for callers that want what is there when the work is interrupted; budgets of which it
         holds the results already are not asked for again
     options: the question's own
+
+    NumericalError, after all is written, where a minimiser was not found.
     """
     function = registry.find("theory", question)
     if output is not None:
@@ -102,6 +104,8 @@ def ask(
     run.results.sort(key=lambda result: wanted.index(result.budget) if wanted else 0)
     run.complete = True
     keep()
+    if failed := [r.budget for r in run.results if not getattr(r, "converged", True)]:
+        raise NumericalError(f"not converged at eps = {', '.join(failed)}: 0 is not the minimiser there")
     return run
 
 

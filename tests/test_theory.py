@@ -1,5 +1,6 @@
 """Linear models: sets and thresholds against brute force over corners, linear programs and training."""
 
+import dataclasses
 import itertools
 import math
 
@@ -480,6 +481,32 @@ def test_an_interrupted_run_keeps_what_is_done_and_carries_on(file, monkeypatch)
     assert [r.budget for r in whole.results] == ["0", "0.2", "0.3"]
     assert whole.results[0].seconds == half.results[0].seconds
     assert load(out).complete
+
+
+def test_a_minimiser_that_was_not_found_is_told_drawn_written_and_an_error(file, monkeypatch, capsys):
+    from landscape.theory.questions import minimum
+
+    real, out, figure = minimum._at, file / "out.h5", file / "out.png"
+
+    def lost(*given):
+        found = real(*given)
+        return found if found.eps else dataclasses.replace(found, weight_norm=0.0)
+
+    monkeypatch.setattr(minimum, "_at", lost)
+    words = f"theory minimum --data {file}/d.npz --classes 0,1 --eps 0,0.01,0.9 -o {out} --figure {figure}"
+    assert cli.run([*words.split(), "--quiet"]) == 5
+    told = capsys.readouterr()
+    assert "not converged at eps = 0:" in told.err
+    assert told.err.count("\n") == 1
+    assert "NOT FOUND" in told.out
+    assert figure.exists()
+    assert load(out).complete
+
+
+def test_budgets_above_eps_bar_alone_have_a_figure(file, capsys):
+    words = f"theory minimum --data {file}/d.npz --classes 0,1 --eps 0.8,0.9 --quiet --figure {file}/out.png"
+    assert cli.run(words.split()) == 0
+    assert "wrote" in capsys.readouterr().out
 
 
 def test_the_region_of_an_impossible_request_is_refused():

@@ -48,7 +48,12 @@ def excess(run: Run, axes: Axes, *, beside: Sequence[Run] = (), label: str = "",
     """
     found, colour = sorted(run.results, key=lambda r: r.eps), matplotlib.colormaps["viridis"](shade)
     below = [r for r in found if r.weight_norm]
-    if below:
+    if not below:
+        axes.plot([], [], "o-", color=colour, label=_label(found[0], label))
+        said = axes.text(0.5, 0.5, "0 at every budget: $W^* = 0$", ha="center", transform=axes.transAxes)
+        said.set_backgroundcolor("white")
+        axes.set_yticks([])
+    else:
         eps, won = np.array([r.eps for r in below]), np.array([-r.excess for r in below])
         bound = np.array([-r.excess_low for r in below])
         axes.fill_between(eps, won, np.maximum(bound, won), color=colour, alpha=0.18, linewidth=0)
@@ -58,8 +63,7 @@ def excess(run: Run, axes: Axes, *, beside: Sequence[Run] = (), label: str = "",
     axes.set_xlim(-0.02, max(r.eps for r in found) + 0.02)
     axes.set_xlabel(EPS)
     axes.set_ylabel(r"$\log K - F(W^*)$ (nats)")
-    if below:
-        legend_above(axes)
+    legend_above(axes)
 
 
 def shares(run: Run, axes: Axes, *, beside: Sequence[Run] = ()) -> None:

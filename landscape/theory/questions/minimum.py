@@ -76,6 +76,11 @@ class Minimum:
     passes: float
     seconds: float
 
+    @property
+    def converged(self) -> bool:
+        """Whether a W* ≠ 0 was found where theory says that there is one: below eps_bar."""
+        return bool(self.weight_norm) or self.eps >= self.eps_bar - self.eps_bar_error
+
     def rows(self) -> dict[str, str]:
         """What a table of results shows of it, by the name of the row."""
         return {
@@ -105,7 +110,7 @@ class Minimum:
                 f"the bounds of ‖W*‖ take it that it missed none; the gap is by branch and bound on "
                 f"{self.certified} examples"
             )
-        if self.eps < self.eps_bar - self.eps_bar_error and not self.weight_norm:
+        if not self.converged:
             told.append("NOT FOUND: eps is below eps_bar, so that W = 0 is not the minimiser")
         return told
 
