@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape import registry
+from landscape import optimizers, registry
 from landscape.attacks.pgd import PGD
 from landscape.budget import Budget, text
 from landscape.data import Data
@@ -26,7 +26,6 @@ from landscape.schedules import CONSTANT, Schedule
 Precision = Literal["full", "bfloat16"]
 EVALUATION_EXAMPLES = 1000
 ATTACK = PGD(steps=10)
-LARGEST = 1e6  # learning rate: far beyond use, far below the overflow of float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,7 @@ class Recipe:
     attack_precision: Precision = "full"
     epochs: int = 10
     batch_size: int = 128
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: optimizers.Name = "adam"
     lr: float = 1e-3
     weight_decay: float = 0.0
     seed: int = 0
@@ -59,11 +58,7 @@ class Recipe:
                 f"epochs = {self.epochs}, batch size = {self.batch_size}: epochs are at least 0, a batch at "
                 "least 1"
             )
-        if not (0 < self.lr <= LARGEST and 0 <= self.weight_decay <= LARGEST):
-            raise InputError(
-                f"lr = {self.lr}, weight decay = {self.weight_decay}: lr is above 0, weight decay at "
-                f"least 0, both at most {LARGEST:g}"
-            )
+        optimizers.check(self.lr, self.weight_decay)
         self.schedule.check(self.budget, self.epochs)
 
 
@@ -91,7 +86,9 @@ class Course:
         torch.manual_seed(recipe.seed)
         self.recipe, self.data, self.log = recipe, data, log
         self.module: nn.Module = registry.make("model", recipe.model, classes=data.classes)
-        self.optimizer = _optimizer(recipe, self.module)
+        self.optimizer = optimizers.make(
+            recipe.optimizer, self.module.parameters(), recipe.lr, recipe.weight_decay
+        )
         few = data.inputs(slice(0, 2), torch.zeros(1))[0]
         Network(self.module).check(few, data.classes)
         recipe.budget.check_resolved(few)
@@ -315,9 +312,3 @@ def _norm(tensors: Iterable[Tensor]) -> float:
 
 def _tensors(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
-
-
-def _optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(module.parameters(), recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
-    return torch.optim.Adam(module.parameters(), recipe.lr, weight_decay=recipe.weight_decay)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape import optimizers
 from landscape.attacks.pgd import PGD
 from landscape.curves import Curve
 from landscape.errors import InputError, NumericalError
@@ -27,7 +28,6 @@ from landscape.surfaces.settings import Precision, Statistics
 
 KEPT, SHARE = 1.0, 0.05
 """Seconds after which the state of a training is kept anew; later where that takes more of the time."""
-LARGEST = 1e6  # learning rate and weight decay, as of any training here
 PURPOSE = 2**34  # of the random numbers, which are those of no other draw
 MOMENTS = {"adam": ("exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
 HEADER = 3  # numbers before the losses: steps done, forward and gradient passes of single examples
@@ -49,7 +49,7 @@ class Recipe:
     mini_batch: int = 128
     steps: int = 10
     attack_precision: Literal["full", "bfloat16"] = "full"
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: optimizers.Name = "adam"
     lr: float = 1e-3
     weight_decay: float = 0.0
     bn: Statistics = "recompute"
@@ -61,11 +61,7 @@ class Recipe:
                 f"epochs = {self.epochs}, mini-batch = {self.mini_batch}, steps = {self.steps}: each is at "
                 "least 1"
             )
-        if not (0 < self.lr <= LARGEST and 0 <= self.weight_decay <= LARGEST):
-            raise InputError(
-                f"lr = {self.lr}, weight decay = {self.weight_decay}: lr is above 0, weight decay at "
-                f"least 0, both at most {LARGEST:g}"
-            )
+        optimizers.check(self.lr, self.weight_decay)
 
 
 class Bending:
@@ -81,7 +77,7 @@ class Bending:
         self.start, self.recipe = curve, recipe
         self.objective = replace(objective)  # counts passes of its own
         self.inner = torch.stack([p.detach().clone() for p in curve.points[1:-1]]).requires_grad_()
-        self.optimizer = _optimizer(recipe, self.inner)
+        self.optimizer = optimizers.make(recipe.optimizer, [self.inner], recipe.lr, recipe.weight_decay)
         self.per_epoch = math.ceil(len(objective.data) / recipe.mini_batch)
         self.losses = np.full(recipe.epochs * self.per_epoch, np.nan)
         self.step = 0
@@ -224,9 +220,3 @@ def precision(wanted: Precision, o: Objective) -> Literal["full", "bfloat16"]:
         f"the outputs of {o.network.name} in bfloat16 are far from its own, or it has none; give "
         "--attack-precision full"
     )
-
-
-def _optimizer(recipe: Recipe, inner: Tensor) -> torch.optim.Optimizer:
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD([inner], recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
-    return torch.optim.Adam([inner], recipe.lr, weight_decay=recipe.weight_decay)
