@@ -138,7 +138,7 @@ class Evaluation:
         """What the data says of an accuracy of 0 or 1, which has no binomial standard error."""
         if self.of == "mean":
             return []
-        most = min(1.0, 3 / self.examples)  # the rule of three
+        most = 1 - 0.05 ** (1 / self.examples)  # (1 - most)^n = 5 %: exact, Clopper and Pearson's
         return [
             f"{self.label}, {name}: {share:.0%} of {self.examples:,} examples has no binomial error; "
             f"of all it is {'above' if share else 'below'} {abs(share - most):.2%} with 95 % confidence"
