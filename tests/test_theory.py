@@ -13,6 +13,7 @@ from landscape import cli, load
 from landscape.data import Data
 from landscape.errors import InputError
 from landscape.laboratory import ask
+from landscape.plot import figure
 from landscape.results import Run
 from landscape.theory import loss, minimiser, sets, threshold
 from landscape.theory.region import Region, class_means, region
@@ -486,27 +487,33 @@ def test_an_interrupted_run_keeps_what_is_done_and_carries_on(file, monkeypatch)
 def test_a_minimiser_that_was_not_found_is_told_drawn_written_and_an_error(file, monkeypatch, capsys):
     from landscape.theory.questions import minimum
 
-    real, out, figure = minimum._at, file / "out.h5", file / "out.png"
+    real, out, drawn = minimum._at, file / "out.h5", file / "out.png"
 
     def lost(*given):
         found = real(*given)
         return found if found.eps else dataclasses.replace(found, weight_norm=0.0)
 
     monkeypatch.setattr(minimum, "_at", lost)
-    words = f"theory minimum --data {file}/d.npz --classes 0,1 --eps 0,0.01,0.9 -o {out} --figure {figure}"
+    words = f"theory minimum --data {file}/d.npz --classes 0,1 --eps 0,0.01,0.9 -o {out} --figure {drawn}"
     assert cli.run([*words.split(), "--quiet"]) == 5
     told = capsys.readouterr()
     assert "not converged at eps = 0:" in told.err
     assert told.err.count("\n") == 1
     assert "NOT FOUND" in told.out
-    assert figure.exists()
+    assert drawn.exists()
     assert load(out).complete
 
 
-def test_budgets_above_eps_bar_alone_have_a_figure(file, capsys):
-    words = f"theory minimum --data {file}/d.npz --classes 0,1 --eps 0.8,0.9 --quiet --figure {file}/out.png"
-    assert cli.run(words.split()) == 0
-    assert "wrote" in capsys.readouterr().out
+@pytest.mark.parametrize("eps", ["0.8,0.9", "0"])
+def test_budgets_above_eps_bar_alone_and_a_single_one_have_a_figure(file, eps):
+    found = ask("minimum", str(file / "d.npz"), classes="0,1", eps=eps)
+    for axes in figure([found]).axes:
+        low, high = axes.get_ylim()
+        assert high >= 2 * low
+        first, last = axes.get_xlim()
+        assert first < found.results[0].eps_bar < last
+    cli.run(f"theory minimum --data {file}/d.npz --classes 0,1 --eps {eps} --figure {file}/out.png".split())
+    assert (file / "out.png").exists()
 
 
 def test_the_region_of_an_impossible_request_is_refused():

@@ -59,8 +59,11 @@ def excess(run: Run, axes: Axes, *, beside: Sequence[Run] = (), label: str = "",
         axes.fill_between(eps, won, np.maximum(bound, won), color=colour, alpha=0.18, linewidth=0)
         axes.plot(eps, won, "o-", color=colour, label=_label(found[0], label))
         axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        if high < 2 * low:  # of one budget, which matplotlib leaves without a scale
+            axes.set_ylim(low / 2, high * 2)
     _mark(axes, found[0].eps_bar, colour)
-    axes.set_xlim(-0.02, max(r.eps for r in found) + 0.02)
+    axes.set_xlim(-0.02, max(found[0].eps_bar, *(r.eps for r in found)) + 0.02)
     axes.set_xlabel(EPS)
     axes.set_ylabel(r"$\log K - F(W^*)$ (nats)")
     legend_above(axes)
