@@ -212,6 +212,11 @@ def load(path: str | os.PathLike[str]) -> Run:
         if not path.is_file():
             what = "is a folder or a device" if path.exists() else "is not there"
             raise InputError(f"{path} {what}; give a file that landscape wrote with -o FILE.h5")
+        if not h5py.is_hdf5(path):
+            raise InputError(
+                f"{path} is no HDF5 file; give one that landscape wrote with -o FILE.h5. What a checkpoint "
+                "holds is told by landscape info"
+            )
         with h5py.File(path, "r") as file:
             reader = Reader(file, path, MOST)
             if not {"kind", "schema"} <= set(file.attrs):

@@ -444,7 +444,7 @@ WRONG = [
     # results
     ("show nothing.h5", 2, "nothing.h5 is not there"),
     ("show .", 2, ". is a folder or a device"),
-    ("show mine.pt", 2, "no result file, or is damaged"),
+    ("show mine.pt", 2, "is no HDF5 file"),
     ("show damaged.h5", 2, "no result file, or is damaged"),
     (f"show {'a' * 300}.h5", 2, "File name too long"),
     ("plot damaged.h5 -o a.pdf", 2, "no result file, or is damaged"),

@@ -183,8 +183,8 @@ def written(path, **attributes):
     [
         (lambda path: None, "is not there"),
         (lambda path: path.mkdir(), "is a folder or a device"),
-        (lambda path: path.write_bytes(b""), "no result file, or is damaged"),
-        (lambda path: path.write_bytes(b"a,b\n1,2\n"), "no result file, or is damaged"),
+        (lambda path: path.write_bytes(b""), "is no HDF5 file"),
+        (lambda path: path.write_bytes(b"a,b\n1,2\n"), "is no HDF5 file"),
         (lambda path: written(path), "none that landscape wrote"),
         (lambda path: written(path, kind="sharpness"), "none that landscape wrote"),
         (lambda path: written(path, kind="sharpness", schema=99), "of a newer landscape"),
