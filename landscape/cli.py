@@ -652,7 +652,3 @@ def list_(kind: str) -> None:
         told = f":{spec}" if spec and kind not in VERBS else ""
         print(f"{name}{told}")
         print(f"    {(inspect.getdoc(thing) or '').splitlines()[0]}")
-
-
-if __name__ == "__main__":
-    main()

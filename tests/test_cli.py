@@ -574,7 +574,7 @@ def test_names_need_not_be_utf8(run, place, tmp_path):
 
 def start(command, folder, encoding="utf-8"):
     return subprocess.Popen(
-        [sys.executable, "-m", "landscape.cli", *shlex.split(command)],
+        [sys.executable, "-m", "landscape", *shlex.split(command)],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -613,9 +613,7 @@ def test_help_is_there_in_a_fifth_of_a_second():
     def seconds():
         resource = pytest.importorskip("resource")
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [sys.executable, "-m", "landscape.cli", "--help"], stdout=subprocess.DEVNULL, check=True
-        )
+        subprocess.run([sys.executable, "-m", "landscape", "--help"], stdout=subprocess.DEVNULL, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         # Of the processor, for others may keep it busy.
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

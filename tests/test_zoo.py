@@ -221,7 +221,7 @@ def test_a_trusted_torchscript_archive_gives_its_weights(network, folder):
 
 def test_a_whole_module_is_read_in_a_process_that_never_had_its_class(network, folder):
     path = zoo.KINDS["whole"].write(network, folder)
-    words = [sys.executable, "-m", "landscape.cli", "info", path, "--model", "zoo_net.py:net", "--json"]
+    words = [sys.executable, "-m", "landscape", "info", path, "--model", "zoo_net.py:net", "--json"]
     told = json.loads(subprocess.run(words, cwd=folder, check=True, capture_output=True).stdout)
     assert "their_net.Net" in told["ignored"]
     assert told["parameters"] == sum(p.numel() for p in network.parameters())
