@@ -10,12 +10,12 @@ import landscape
 ROOT = Path(landscape.__file__).parent
 FLOORS = {
     1: "budget data sampling fit network folded outputs normalization losses results registry "
-    "files format errors log progress _version ensemble same schedules",
+    "files format errors log progress _version ensemble same schedules optimizers",
     2: "attacks linalg models datasets",
     3: "objective hessian checkpoints squares per_example statistics task robustness theory",
     4: "analyzers crosscheck affine directions axes surfaces opening doubts curves connecting",
     5: "runs subjects plot training report training_files resume record laboratory",
-    6: "cli",
+    6: "cli __main__",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem != "__init__")
