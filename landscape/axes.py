@@ -243,6 +243,10 @@ def _path(part: str) -> str:
     """The same, where it may be the path of a checkpoint."""
     if Path(part).exists() or "/" in part or (Path(part).suffix[1:2].isalpha() and ":" not in part):
         return part
+    if part in FAMILIES:
+        raise InputError(
+            f"direction {part!r} is all axes at once; beside another write {FAMILIES[part]}:1 for the first"
+        )
     raise InputError(f"direction {part!r} is not known; there are {WRITTEN}")
 
 

@@ -254,8 +254,12 @@ def _data(
         # Its 1,000 images are those of the default subset of the whole set: the numbers are the same.
         found = load(EMBEDDED[trained])
         notes = [f"{trained} is not on this machine: its embedded part {found.name} stands in"]
-    drawn = torch.bincount(found.y, minlength=found.classes) / len(found) if found.shares else None
-    if drawn is not None and (torch.tensor(found.shares) - drawn).abs().max() > 0.02:
+    if found.shares:
+        shares, drawn = torch.tensor(found.shares), torch.bincount(found.y, minlength=found.classes)
+        apart = (shares - drawn / len(found)).abs().max() > 0.02
+        # Of a balanced set so few may be drawn that their classes cannot be as many.
+        uneven = (shares - 1 / found.classes).abs().max() > 0.02
+    if found.shares and apart and uneven:
         notes.append(
             f"the {len(found):,} examples are class-balanced, {found.name} is not: every number weighs the "
             "classes alike; --examples all takes them as they come"

@@ -316,7 +316,7 @@ def test_a_step_that_rounding_swallows_is_doubted():
     [
         ("", 2, "no direction was given; there are filter, random"),
         ("sideways", 2, "direction 'sideways' is not known; there are filter, random, layer, eigenvectors"),
-        ("eigenvectors,random", 2, "direction 'eigenvectors' is not known"),
+        ("eigenvectors,random", 2, "beside another write eigenvector:1 for the first"),
         ("filter:0", 1, "is not known"),
         ("filter:1.5", 1, "is not known"),
         ("gradient", 2, "gradient is 1 direction, and a plane takes 2; .* such as gradient,random"),

@@ -53,6 +53,12 @@ def test_a_balanced_subset_of_unbalanced_data_is_told(checkpoint, examples, told
     assert any("class-balanced" in note for note in found.notes) == told
 
 
+def test_a_few_examples_of_balanced_data_are_not_said_to_weigh_it_otherwise(tmp_path):
+    torch.save(registry.make("model", "linear").state_dict(), tmp_path / "a.pt")
+    found = subject(tmp_path / "a.pt", model="linear", data="fashion-mini", examples=15)
+    assert not any("class-balanced" in note for note in found.notes)
+
+
 def test_no_run_can_give_the_reference_attacks_own_starts():
     from landscape.cli import SEED
 

@@ -294,6 +294,31 @@ def test_checked_cells_tell_the_gap_to_a_stronger_attack_and_weak_ones_are_attac
     assert (further.loss[further.redone] > weak.loss[further.redone]).all()
 
 
+@pytest.mark.parametrize("model", ["lenet:width=2", "lenet5"])
+def test_timings_do_not_decide_what_comes_out(model, monkeypatch):
+    p = point(registry.make("model", model), data(150, 1, 28, 28), attack=PGD(steps=2), dtype=torch.float32)
+    x, chosen, found = np.array([-0.5, 0.5]), [], []
+    for fastest in (128, 64, 32):
+
+        def seconds(o, x, y, batch, *rest, fastest=fastest):
+            return 0.5 if batch == fastest else 1.0
+
+        monkeypatch.setattr("landscape.surfaces.quick._seconds", seconds)
+        scan = Scan(p, axes(p), x, x, EPS, Settings(), 1)
+        chosen.append(scan.tuned.batch)
+        found.append(list(scan.surfaces())[-1])
+    assert {128, 64} <= set(chosen)
+    for other in found[1:]:
+        same(found[0], other)
+
+
+def test_without_batchnorm_there_is_nothing_to_recompute():
+    p, x = attacked(), np.linspace(-1, 1, 3)
+    frozen, anew = (surfaces(p, x, x, bn=bn) for bn in ("frozen", "recompute"))
+    same(frozen, anew)
+    assert anew[2].loss[1, 1] == p.objective.but(budget=EPS[2]).at(p.theta).value
+
+
 def test_a_check_under_many_budgets_costs_no_more_than_under_two(monkeypatch):
     asked = []
 

@@ -485,6 +485,19 @@ def test_cells_that_are_not_finite_are_counted_and_those_to_come_are_not():
     assert remark.startswith("the loss of 3 of 20 cells is not finite")
 
 
+def test_a_range_that_is_too_large_is_not_called_too_small_as_well():
+    (remark,) = told(np.where(np.abs(X) < 0.2, 1.0, np.nan))
+    assert "the range is too large" in remark
+
+
+def test_a_grid_that_leaves_θ_out_is_told():
+    x, sizes = np.array([-1.0, -0.3, 0.3, 1.0]), np.array([2, 2])
+    loss = 0.5 + x**2
+    groups, done = np.stack([loss, loss], axis=1), np.ones(4, bool)
+    (remark,) = remarks(x, None, loss, groups, sizes, done=done, centre_loss=0.5)
+    assert remark.startswith("θ is not a cell")
+
+
 def test_a_lower_cell_is_told_only_beyond_twice_its_error():
     loss = 0.5 + (X - 0.3) ** 2
     (remark,) = told(loss)

@@ -165,12 +165,18 @@ def remarks(
         )
     if between or not finite.any():
         return told
+    if not all((at == 0).any() for at in (x, y) if at is not None):
+        told.append(
+            "θ is not a cell: its mark lies between others, and its loss is told apart; an odd --size has it"
+        )
     lowest, highest = float(loss[finite].min()), float(loss[finite].max())
     if highest > STEEP * max(abs(centre_loss), NEGLIGIBLE):
         told.append(
             f"the loss reaches {highest:.2g}, that of θ is {centre_loss:.2g}: the range is too large to show "
             "what is near θ; give a smaller --extent, or --extent auto"
         )
+    elif broken:
+        pass  # said above, with the remedy
     elif finite.sum() > 1 and highest - lowest < FLAT * abs(centre_loss):
         told.append(
             f"the loss varies by {(highest - lowest) / abs(centre_loss):.1%} of that of θ: the range is too "
@@ -181,7 +187,7 @@ def remarks(
             "cells differ little more than neighbours do at random: the range is too small to show more than "
             "noise; give a larger --extent, or --extent auto, or more --examples"
         )
-    if highest - lowest < SHOWS * gap:
+    if highest - lowest < SHOWS * gap and not broken:
         told.append(
             f"the loss varies by {highest - lowest:.2g}, the attack falls short by {gap:.2g}: the range is "
             "too small to tell the loss from the attack; give a larger --extent, or more --steps-warm"

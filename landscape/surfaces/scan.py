@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from landscape.budget import Budget
 from landscape.directions import check_length
 from landscape.errors import InputError, LandscapeError
 from landscape.objective import GROUPS, Point, silence
+from landscape.statistics import keeping
 from landscape.surfaces.cells import COLUMNS, Cells, sheets
 from landscape.surfaces.identity import identity
 from landscape.surfaces.interrupt import Interrupt
@@ -99,6 +101,8 @@ class Scan:
             raise InputError("no budget was given; give at least one, such as Budget(0)")
         o = point.objective
         strides = NESTED if settings.refine else (1,)
+        if settings.bn == "recompute" and not keeping(o.network):
+            settings = replace(settings, bn="frozen")  # nothing to recompute: θ's cell is its evaluation
         self.point, self.settings = point, settings
         self.lattice = Lattice(point.theta, axes, x, np.zeros(1) if y is None else y, strides)
         self.sheets = sheets(budgets, settings.adversary)
