@@ -11,6 +11,9 @@ from pathlib import Path
 
 from landscape.errors import InputError, LandscapeError
 
+PICTURES = (".pdf", ".png", ".svg", ".html")
+"""Endings of figures, which are no names of results."""
+
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -50,6 +53,8 @@ def check_result_file(path: str | os.PathLike[str]) -> None:
 
     check_writable(path)
     old = Path(path)
+    if old.suffix.lower() in PICTURES:
+        raise InputError(f"-o {path} is for the results, as HDF5; write -o FILE.h5, and --figure {path}")
     if old.is_file() and old.stat().st_size and not h5py.is_hdf5(old):
         raise InputError(f"{path} is there, and is no result file to write over; choose another name")
 

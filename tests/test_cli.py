@@ -427,6 +427,7 @@ WRONG = [
     (f"{MINE} -o ''", 2, "an empty path"),
     (f"{MINE} -o /dev/full", 2, "is a folder or a device"),
     (f"{MINE} -o mine.pt", 2, "no result file to write over"),
+    (f"{MINE} -o mine.png", 2, "--figure mine.png"),
     (f"{MINE} -o {'a' * 300}.h5", 2, "File name too long"),
     ("train mlp:inputs=64 --data good.npz -o nothing/a.pt", 2, "cannot be written"),
     ("train mlp:inputs=64 --data good.npz -o .", 2, "is a folder or a device"),
