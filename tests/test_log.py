@@ -252,6 +252,11 @@ def test_trainings_under_one_budget_are_told_apart_by_their_names():
     assert labels == [rf"$\epsilon$ = 0.1, {name}" for name in "01"]
 
 
+def test_the_trend_of_a_short_training_is_not_one_value():
+    _, trend = drawn(12).axes[0].lines
+    assert len(set(trend.get_ydata())) == 12
+
+
 @pytest.mark.parametrize("counts", [(1,), (7000,), (2001, 30)])
 def test_a_log_of_any_length_can_be_drawn(counts, tmp_path):
     plot.save(drawn(*counts), tmp_path / "a.png")

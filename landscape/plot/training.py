@@ -25,7 +25,7 @@ QUANTITIES = {
     "distance": r"$\|\theta - \theta_0\|$",
 }
 TRENDS: dict[str, Any] = {"gradient_norm": np.nanmedian, "error": np.nanmean}
-SMOOTHED = 25  # mini-batches in the trend
+SMOOTHED, TENTH = 25, 10  # mini-batches in the trend; of a short training so small a part of them
 ROW = 1.5  # inches: of a row of a training's panels
 
 
@@ -78,7 +78,8 @@ def mini_batches(
         step = step - result.steps if last and aligned else step
         if name in TRENDS:
             axes.plot(step, values, color=colour, alpha=0.2, linewidth=0.4)
-            values = running(TRENDS[name], values, SMOOTHED)
+            odd = (min(SMOOTHED, len(values) // TENTH) - 1) | 1
+            values = running(TRENDS[name], values, max(1, odd))
         axes.plot(step, values, color=colour, label=label, linewidth=1.0)
     axes.margins(x=0.01)
 
