@@ -265,6 +265,7 @@ def train(
     check_writable(output)
     epochs = epochs if epochs is not None else schedule.periods[-1] if schedule.periods else 10
     kept = training_files.kept(output, epochs=epochs, schedule=schedule, every=keep, checkpoints=checkpoints)
+    training_files.check_checkpoints([output, *training_files.paths(kept)])
     log_file = training_files.check_log(output, log, training_files.paths(kept))
     if registry.is_callable_spec(model):
         names = ", ".join(registry.named("model"))
