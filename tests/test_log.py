@@ -356,6 +356,25 @@ def test_epochs_are_kept_as_they_were_from_the_initial_weights_on(
     assert found.complete
 
 
+@pytest.mark.parametrize(
+    ("each", "words"),
+    [
+        ([0.0, 0.05, 0.1], "is scheduled, from 0 to 0.1: "),
+        ([0.1, 0.05, 0.05, 0.0], "is scheduled, from 0.1 to 0: "),
+        ([0.0, 0.05, 0.08, 0.0], "is scheduled, between 0 and 0.08: "),
+        ([0.02, 0.1, 0.01, 0.03], "is scheduled, between 0.01 and 0.1: "),
+    ],
+)
+def test_a_scheduled_budget_is_told_by_its_ends_or_by_its_range_under_periods(each, words):
+    log = Log()
+    for eps in each:
+        log.add(gradient_norm=1.0, error=0.5, loss=1.0, distance=1.0, eps=eps, lr=0.1)
+    found = log.training(
+        eps=0.1, budget="0.1", norm="linf", attack="", steps_per_epoch=1, batch_size=8, epochs=len(each)
+    )
+    assert words in found.remarks()[0]
+
+
 def test_nothing_is_trained_where_its_files_would_cost_another(npz, tmp_path, monkeypatch):
     monkeypatch.setattr("landscape.runs.train_module", None)
     save(Run("sharpness", {"schema": 1}), tmp_path / "results.h5")
