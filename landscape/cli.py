@@ -39,6 +39,8 @@ KINDS = {
 }
 VERBS = ("analyzers", "theory")
 """Kinds that are commands, whose options are flags."""
+NO_FIGURE = ("eps-bar",)
+"""Questions whose answer is not drawn: the figures are known to landscape.plot, too heavy for help."""
 # Flags that have another name when they are off.
 OFF = {"resume": "fresh"}
 
@@ -220,11 +222,12 @@ BUDGET_OPTIONS = [
     ),
     NORM,
 ]
+FIGURE = click.option(
+    "--figure", metavar="FIG.pdf", help="draw the results: .pdf, .png or .svg; .html of surfaces, to turn"
+)
 OUTPUT_OPTIONS = [
     click.option("-o", "--output", metavar="FILE.h5", help="write the results and how they came about"),
-    click.option(
-        "--figure", metavar="FIG.pdf", help="draw the results: .pdf, .png or .svg; .html of surfaces, to turn"
-    ),
+    FIGURE,
     click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout, and nothing else there"),
     click.option("--quiet", is_flag=True, help="no progress"),
 ]
@@ -424,13 +427,13 @@ def _question_command(name: str, function: Callable) -> click.Command:
         ),
     ]
 
-    @options(own, data, OUTPUT_OPTIONS)
-    def command(as_json: bool, quiet: bool, figure: str | None, **given: Any) -> None:
+    output = [option for option in OUTPUT_OPTIONS if option is not FIGURE or name not in NO_FIGURE]
+
+    @options(own, data, output)
+    def command(as_json: bool, quiet: bool, figure: str | None = None, **given: Any) -> None:
         if figure:
             from landscape import plot as drawing
 
-            if name not in drawing.PANELS:
-                raise InputError(f"{name} has no figure; leave --figure away")
             drawing.check_format(figure)
             _check_apart(figure, given["output"])
         from landscape import laboratory, runs

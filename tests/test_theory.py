@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp
 
-from landscape import cli, load
+from landscape import cli, load, plot, registry
 from landscape.data import Data
 from landscape.errors import InputError
 from landscape.laboratory import ask
@@ -438,6 +438,12 @@ def test_a_question_is_answered_stored_shown_and_drawn(words, kind, file, capsys
         assert "linear, " in paper
 
 
+@pytest.mark.parametrize("name", registry.named("theory"))
+def test_just_the_questions_that_have_a_figure_offer_one(name, capsys):
+    assert cli.run(["theory", name, "--help"]) == 0
+    assert ("--figure" in capsys.readouterr().out) == (name in plot.PANELS)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -448,7 +454,7 @@ def test_a_question_is_answered_stored_shown_and_drawn(words, kind, file, capsys
         ("minimum --data {}/d.npz --eps 8", "8/255"),
         ("plane --data {}/d.npz", "2 pixels and 2 classes"),
         ("sets --data {}/d.npz --low 1", "0 < low < high"),
-        ("eps-bar --data {}/d.npz --figure f.pdf", "no figure"),
+        ("eps-bar --data {}/d.npz --figure f.pdf", "No such option"),
         ("minimum --data {}/d.npz -o f.pdf --figure ./f.pdf", "give two names"),
         ("eps-bar --data {}/d.npz --examples 100", "100 examples were asked for"),
     ],
