@@ -216,12 +216,12 @@ DATA_OPTIONS = [
         help="of subset, random starts and probes",
     ),
 ]
-BUDGET_OPTIONS = [
-    click.option(
-        "--eps", default="0", show_default=True, metavar="LIST", help="budgets in pixels: 8/255 or 0,0.1"
-    ),
-    NORM,
-]
+EPS = click.option(
+    "--eps", default="0", show_default=True, metavar="LIST", help="budgets in pixels: 8/255 or 0,0.1"
+)
+EPS_ABOVE_0 = click.option(
+    "--eps", metavar="LIST", help="budgets in pixels, above 0: 8/255 or 0.05,0.1  [required]"
+)
 FIGURE = click.option(
     "--figure", metavar="FIG.pdf", help="draw the results: .pdf, .png or .svg; .html of surfaces, to turn"
 )
@@ -246,6 +246,8 @@ def options(*groups: list[Callable]) -> Callable[[Callable], Callable]:
 
 def _analyzer_command(name: str, function: Callable) -> click.Command:
     """A verb whose flags are the analyzer's keyword arguments and whose help is its docstring."""
+    from landscape.budget import NEED_A_BUDGET, budgets
+
     text = inspect.getdoc(function) or ""
     told = dict(re.findall(r"^(\w+): (.+)$", text, flags=re.MULTILINE))
     own = [
@@ -262,7 +264,7 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
 
     @options(
         [click.argument("checkpoint", nargs=1 if most == 1 else -1, required=True, metavar=several)],
-        BUDGET_OPTIONS,
+        [EPS_ABOVE_0 if name in NEED_A_BUDGET else EPS, NORM],
         own,
         [attack],
         MODEL_OPTIONS,
@@ -270,10 +272,18 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
         OUTPUT_OPTIONS,
     )
     def command(
-        checkpoint: Any, as_json: bool, quiet: bool, eps: str, norm: Any, figure: str | None, **given: Any
+        checkpoint: Any,
+        as_json: bool,
+        quiet: bool,
+        eps: str | None,
+        norm: Any,
+        figure: str | None,
+        **given: Any,
     ) -> None:
-        from landscape.budget import budgets
-
+        if eps is None:
+            raise InputError(
+                f"{name} looks at perturbations, of which eps = 0 has none; give --eps, such as 8/255"
+            )
         wanted = budgets(eps, norm)  # before torch takes its seconds to import
         if figure:
             _check_figure(figure, name, flat=name == "line" or given.get("_1d", False))

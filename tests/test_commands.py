@@ -1,6 +1,7 @@
 """The commands of gradients, scatter, perturbations, trajectories: what comes, and what is refused."""
 
 import json
+import re
 
 import h5py
 import numpy as np
@@ -46,11 +47,19 @@ def test_one_command_gives_json_file_and_figure(name, run, place, capsys):
     assert "0.05" in capsys.readouterr().out
 
 
+def test_help_says_which_command_needs_a_budget(capsys):
+    for name, needed in (("perturbation", True), ("scatter", False)):
+        assert cli.run([name, "--help"]) == 0
+        (told,) = re.findall(r"--eps LIST (.*?)--norm", capsys.readouterr().out, re.DOTALL)
+        assert ("[required]" in told, "[default: 0]" in told) == (needed, not needed)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        ("perturbation {place}/a.pt", "give --eps, such as 8/255"),
         ("perturbation {place}/a.pt --eps 0", "eps = 0 has no perturbation"),
-        ("perturbation {place}/a.pt --eps 0,0.1", "eps = 0 has no perturbation"),
+        ("perturbation {place}/a.pt --eps 0,0.1", "give --eps above 0, such as 8/255"),
         ("perturbation {place}/a.pt {place}/other.pt --eps 0.1", "cannot be compared"),
         ("perturbation {place}/a.pt {place}/b.pt {place}/a.pt --eps 0.1", "perturbation takes 1 to 2"),
         ("trajectory {place}/a.pt {place}/other.pt --eps 0.1", "cannot be compared"),

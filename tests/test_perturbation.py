@@ -408,7 +408,7 @@ def test_an_interruption_keeps_the_directions_that_were_finished(command, monkey
     ("given", "words"),
     [
         (["a.pt", "--eps", "0"], "eps = 0 has no perturbation"),
-        (["a.pt"], "eps = 0 has no perturbation"),
+        (["a.pt"], "give --eps, such as 8/255"),
         (["a.pt", "--eps", "0,0.1"], "eps = 0 has no perturbation"),
         (["a.pt", "wide.pt", "--eps", "0.1"], "wide.pt cannot be compared with a.pt"),
         (["a.pt", "b.pt", "a.pt", "--eps", "0.1"], "3 checkpoints were given; perturbation takes 1 to 2"),
