@@ -318,7 +318,9 @@ def _reported(
         if figure and found.results:
             _write_figure([found], figure)
             if not as_json:
-                print(f"wrote {figure}")
+                from landscape.report import print_wrote
+
+                print_wrote(found, figure)
 
     try:
         # What code of the user's own prints goes to stderr: stdout is for the report alone.

@@ -758,6 +758,18 @@ def test_a_table_for_a_paper_has_nothing_else_but_comments(run):
 
 
 @pytest.mark.parametrize(
+    ("layout", "last"),
+    [("text", "wrote {}"), ("latex", "% wrote {}"), ("markdown", "<!-- wrote {} -->")],
+)
+def test_that_a_figure_was_written_is_a_comment_in_a_table_for_a_paper(layout, last, run, place):
+    figure = f"{place}/p.png"
+    words = f"evaluate {{place}}/a.pt --eps 0.1 --attacks attack --format {layout} --figure {figure}"
+    code, out, _ = run(words)
+    assert code == 0
+    assert out.splitlines()[-1] == last.format(figure)
+
+
+@pytest.mark.parametrize(
     ("words", "told"),
     [
         ("evaluate {place}/a.pt --eps 0.1 --attacks pgd-20", "pgd:steps=20"),
