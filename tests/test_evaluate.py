@@ -774,7 +774,6 @@ def test_that_a_figure_was_written_is_a_comment_in_a_table_for_a_paper(layout, l
     [
         ("evaluate {place}/a.pt --eps 0.1 --attacks pgd-20", "pgd:steps=20"),
         ("evaluate {place}/a.pt --eps 0.1 --members 2", "give --ensemble as well"),
-        ("evaluate {place}/a.pt {place}/other.pt --eps 0.1", "cannot be compared"),
         ("evaluate {place}/a.pt --eps 0.1 --format word", "not one of 'text', 'markdown', 'latex'"),
         ("evaluate --eps 0.1", "Missing argument"),
     ],
