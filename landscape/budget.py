@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Norm = Literal["linf", "l2"]
 NORMS = ("linf", "l2")
+NEED_A_BUDGET = ("perturbation",)
+"""Analyzers of the perturbations themselves, of which eps = 0 has none."""
 
 
 @dataclass(frozen=True)

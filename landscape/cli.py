@@ -39,6 +39,8 @@ KINDS = {
 }
 VERBS = ("analyzers", "theory")
 """Kinds that are commands, whose options are flags."""
+NO_FIGURE = ("eps-bar",)
+"""Questions whose answer is not drawn: the figures are known to landscape.plot, too heavy for help."""
 # Flags that have another name when they are off.
 OFF = {"resume": "fresh"}
 
@@ -214,17 +216,18 @@ DATA_OPTIONS = [
         help="of subset, random starts and probes",
     ),
 ]
-BUDGET_OPTIONS = [
-    click.option(
-        "--eps", default="0", show_default=True, metavar="LIST", help="budgets in pixels: 8/255 or 0,0.1"
-    ),
-    NORM,
-]
+EPS = click.option(
+    "--eps", default="0", show_default=True, metavar="LIST", help="budgets in pixels: 8/255 or 0,0.1"
+)
+EPS_ABOVE_0 = click.option(
+    "--eps", metavar="LIST", help="budgets in pixels, above 0: 8/255 or 0.05,0.1  [required]"
+)
+FIGURE = click.option(
+    "--figure", metavar="FIG.pdf", help="draw the results: .pdf, .png or .svg; .html of surfaces, to turn"
+)
 OUTPUT_OPTIONS = [
     click.option("-o", "--output", metavar="FILE.h5", help="write the results and how they came about"),
-    click.option(
-        "--figure", metavar="FIG.pdf", help="draw the results: .pdf, .png or .svg; .html of surfaces, to turn"
-    ),
+    FIGURE,
     click.option("--json", "as_json", is_flag=True, help="one JSON object on stdout, and nothing else there"),
     click.option("--quiet", is_flag=True, help="no progress"),
 ]
@@ -243,6 +246,8 @@ def options(*groups: list[Callable]) -> Callable[[Callable], Callable]:
 
 def _analyzer_command(name: str, function: Callable) -> click.Command:
     """A verb whose flags are the analyzer's keyword arguments and whose help is its docstring."""
+    from landscape.budget import NEED_A_BUDGET, budgets
+
     text = inspect.getdoc(function) or ""
     told = dict(re.findall(r"^(\w+): (.+)$", text, flags=re.MULTILINE))
     own = [
@@ -259,7 +264,7 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
 
     @options(
         [click.argument("checkpoint", nargs=1 if most == 1 else -1, required=True, metavar=several)],
-        BUDGET_OPTIONS,
+        [EPS_ABOVE_0 if name in NEED_A_BUDGET else EPS, NORM],
         own,
         [attack],
         MODEL_OPTIONS,
@@ -267,10 +272,18 @@ def _analyzer_command(name: str, function: Callable) -> click.Command:
         OUTPUT_OPTIONS,
     )
     def command(
-        checkpoint: Any, as_json: bool, quiet: bool, eps: str, norm: Any, figure: str | None, **given: Any
+        checkpoint: Any,
+        as_json: bool,
+        quiet: bool,
+        eps: str | None,
+        norm: Any,
+        figure: str | None,
+        **given: Any,
     ) -> None:
-        from landscape.budget import budgets
-
+        if eps is None:
+            raise InputError(
+                f"{name} looks at perturbations, of which eps = 0 has none; give --eps, such as 8/255"
+            )
         wanted = budgets(eps, norm)  # before torch takes its seconds to import
         if figure:
             _check_figure(figure, name, flat=name == "line" or given.get("_1d", False))
@@ -305,7 +318,9 @@ def _reported(
         if figure and found.results:
             _write_figure([found], figure)
             if not as_json:
-                print(f"wrote {figure}")
+                from landscape.report import print_wrote
+
+                print_wrote(found, figure)
 
     try:
         # What code of the user's own prints goes to stderr: stdout is for the report alone.
@@ -424,13 +439,13 @@ def _question_command(name: str, function: Callable) -> click.Command:
         ),
     ]
 
-    @options(own, data, OUTPUT_OPTIONS)
-    def command(as_json: bool, quiet: bool, figure: str | None, **given: Any) -> None:
+    output = [option for option in OUTPUT_OPTIONS if option is not FIGURE or name not in NO_FIGURE]
+
+    @options(own, data, output)
+    def command(as_json: bool, quiet: bool, figure: str | None = None, **given: Any) -> None:
         if figure:
             from landscape import plot as drawing
 
-            if name not in drawing.PANELS:
-                raise InputError(f"{name} has no figure; leave --figure away")
             drawing.check_format(figure)
             _check_apart(figure, given["output"])
         from landscape import laboratory, runs

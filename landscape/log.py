@@ -89,7 +89,7 @@ class Training:
             told.append(f"between the first and the last {KEPT:,} one mini-batch in {gap} is recorded")
         if self.each_eps is not None and len(self.each_eps) and self.each_eps.min() < self.eps:
             told.append(
-                f"the budget is scheduled, from {self.each_eps[0]:.4g} to {self.each_eps[-1]:.4g}: error and "
+                f"the budget is scheduled, {_course(self.each_eps)}: error and "
                 "loss are those under each mini-batch's own budget"
             )
         if self.steps < self.epochs * self.steps_per_epoch:
@@ -200,6 +200,14 @@ def escape(found: Training, level: float, window: int = 5) -> int | None:
     """
     below = running(np.nanmean, found.loss, window) < level
     return int(found.step[below.argmax()]) if below.any() else None
+
+
+def _course(eps: np.ndarray) -> str:
+    """How a scheduled budget went: its ends, or its range where it turns back, as at the end of a period."""
+    steps = np.diff(eps)
+    if (steps >= 0).all() or (steps <= 0).all():
+        return f"from {eps[0]:.4g} to {eps[-1]:.4g}"
+    return f"between {eps.min():.4g} and {eps.max():.4g}"
 
 
 def _mean(values: np.ndarray) -> tuple[float, float]:

@@ -29,7 +29,7 @@ def print_run(found: Run, as_json: bool, output: str | None, layout: str | None 
     if as_json:
         print(json.dumps({**found.plain(), "output": output}))
         return
-    layout = layout or told.get("options", {}).get("format", "text")
+    layout = layout or _asked(found)
     if layout in LAYOUTS:
         _print_for_paper(found, layout, output)
         return
@@ -61,6 +61,17 @@ def print_run(found: Run, as_json: bool, output: str | None, layout: str | None 
         say(remark)
     if output:
         say(f"in {output}")
+
+
+def print_wrote(found: Run, path: str) -> None:
+    """Print that a file was written; beside tables for a page or a paper as a comment."""
+    _, comment, _ = LAYOUTS.get(_asked(found), (None, "{}", None))
+    say(comment.format(f"wrote {path}"))
+
+
+def _asked(found: Run) -> str:
+    """The layout that a run was asked for."""
+    return str(found.provenance.get("options", {}).get("format", "text"))
 
 
 def _remarks(found: Run) -> list[str]:

@@ -17,7 +17,7 @@ import torch
 from landscape import directions, losses, registry, results, training_files
 from landscape._version import __version__
 from landscape.attacks.pgd import PGD
-from landscape.budget import Budget, Norm, budgets, text
+from landscape.budget import NEED_A_BUDGET, Budget, Norm, budgets, text
 from landscape.checkpoints.match import Which
 from landscape.data import CHUNK, Data
 from landscape.datasets import source
@@ -37,8 +37,6 @@ from landscape.task import Task
 from landscape.training import Recipe, evaluate, precision
 from landscape.training import train as train_module
 
-NEED_A_BUDGET = ("perturbation",)
-"""Analyzers of the perturbations themselves, of which eps = 0 has none."""
 TAKE_DIRECTIONS = ("perturbation", "scatter")
 """Analyzers whose option `directions` may name files."""
 
@@ -109,7 +107,9 @@ def measure(
         if analyzer in TAKE_DIRECTIONS:
             _check_directions_are_kept(output, options.get("directions"))
     if analyzer in NEED_A_BUDGET and not all(budget.eps for budget in wanted):
-        raise InputError(f"eps = 0 has no perturbation for {analyzer} to look at; give budgets above 0")
+        raise InputError(
+            f"eps = 0 has no perturbation for {analyzer} to look at; give --eps above 0, such as 8/255"
+        )
     paths = [checkpoint] if isinstance(checkpoint, str | os.PathLike) else list(checkpoint)
     least, most = registry.points(function)
     if not least <= len(paths) <= (most or len(paths)):
@@ -265,6 +265,7 @@ def train(
     check_writable(output)
     epochs = epochs if epochs is not None else schedule.periods[-1] if schedule.periods else 10
     kept = training_files.kept(output, epochs=epochs, schedule=schedule, every=keep, checkpoints=checkpoints)
+    training_files.check_checkpoints([output, *training_files.paths(kept)])
     log_file = training_files.check_log(output, log, training_files.paths(kept))
     if registry.is_callable_spec(model):
         names = ", ".join(registry.named("model"))

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from landscape import results
-from landscape.errors import InputError
+from landscape.checkpoints.sniff import opened, sniff
+from landscape.errors import CheckpointError, InputError
 from landscape.files import check_result_file
 from landscape.schedules import Schedule
 
@@ -63,6 +64,20 @@ def kept(
 def paths(found: Kept) -> list[Path]:
     """Where the kept models go."""
     return [path for each in found.values() for path, _ in each]
+
+
+def check_checkpoints(files: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise where a checkpoint would be written over what is none, such as the data set itself."""
+    for file in map(Path, files):
+        if not file.is_file() or not file.stat().st_size:
+            continue
+        try:
+            with opened(file) as there:
+                sniff(there, file)
+        except CheckpointError as error:
+            raise InputError(
+                f"{file} is there, and is no checkpoint to write over; choose another name"
+            ) from error
 
 
 def check_log(

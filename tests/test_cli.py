@@ -600,7 +600,16 @@ HEAVY = ("torch", "numpy", "h5py", "matplotlib", "scipy", "rich")
 
 
 @pytest.mark.parametrize(
-    "command", ["--help", "--version", "sharpness --help", "train --help", "plot --help"]
+    "command",
+    [
+        "--help",
+        "--version",
+        "sharpness --help",
+        "train --help",
+        "plot --help",
+        "theory eps-bar --help",
+        "theory sets --help",
+    ],
 )
 def test_help_imports_nothing_heavy(command):
     code = f"import sys; from landscape.cli import run; run({command.split()!r}); "

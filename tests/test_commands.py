@@ -1,10 +1,13 @@
 """The commands of gradients, scatter, perturbations, trajectories: what comes, and what is refused."""
 
 import json
+import math
+import re
 
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from landscape import cli, load
 from landscape.errors import NumericalError
@@ -46,14 +49,20 @@ def test_one_command_gives_json_file_and_figure(name, run, place, capsys):
     assert "0.05" in capsys.readouterr().out
 
 
+def test_help_says_which_command_needs_a_budget(capsys):
+    for name, needed in (("perturbation", True), ("scatter", False)):
+        assert cli.run([name, "--help"]) == 0
+        (told,) = re.findall(r"--eps LIST (.*?)--norm", capsys.readouterr().out, re.DOTALL)
+        assert ("[required]" in told, "[default: 0]" in told) == (needed, not needed)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        ("perturbation {place}/a.pt", "give --eps, such as 8/255"),
         ("perturbation {place}/a.pt --eps 0", "eps = 0 has no perturbation"),
-        ("perturbation {place}/a.pt --eps 0,0.1", "eps = 0 has no perturbation"),
-        ("perturbation {place}/a.pt {place}/other.pt --eps 0.1", "cannot be compared"),
+        ("perturbation {place}/a.pt --eps 0,0.1", "give --eps above 0, such as 8/255"),
         ("perturbation {place}/a.pt {place}/b.pt {place}/a.pt --eps 0.1", "perturbation takes 1 to 2"),
-        ("trajectory {place}/a.pt {place}/other.pt --eps 0.1", "cannot be compared"),
         ("trajectory --eps 0.1", "Missing argument"),
         ("scatter {place}/a.pt --eps 0.1 --radii 0:1:9", "lengths above 0"),
         ("scatter {place}/a.pt --eps 0.1 --radii -1,1,2", "lengths above 0"),
@@ -77,6 +86,27 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, told, run):
     assert not out
     assert len(err.strip().splitlines()) == 1
     assert told in err
+
+
+@pytest.mark.parametrize(("name", "told"), [("other", "cannot be compared"), ("nan", "has NaN or infinity")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "line {place}/a.pt",
+        "connect {place}/a.pt",
+        "evaluate --eps 0.1 {place}/a.pt",
+        "perturbation --eps 0.1 {place}/a.pt",
+        "trajectory --eps 0.1 {place}/a.pt",
+        "surface {place}/a.pt --1d --directions",
+    ],
+)
+def test_another_checkpoint_that_is_refused_or_does_not_fit_is_exit_code_3(words, name, told, run, place):
+    weights = torch.load(place / "a.pt")
+    torch.save({key: math.nan * tensor for key, tensor in weights.items()}, place / "nan.pt")
+    code, out, err = run(f"{words} {{place}}/{name}.pt")
+    assert (code, out) == (3, "")
+    assert len(err.strip().splitlines()) == 1
+    assert f"{name}.pt {told}" in err
 
 
 def test_the_eigenvectors_of_sharpness_are_directions_for_other_commands(run, place):

@@ -838,7 +838,6 @@ def test_a_training_that_diverges_to_numbers_is_not_taken_for_overfitting(run, p
     ("words", "said"),
     [
         ("connect {place}/a.pt", "1 checkpoint was given; connect takes 2"),
-        ("connect {place}/a.pt {place}/other.pt", "cannot be compared"),
         ("connect {place}/a.pt {place}/a.pt", "have the same weights"),
         ("connect {place}/a.pt {place}/b.pt --bends 0", "bends 0: give 1 or more"),
         ("connect {place}/a.pt {place}/b.pt --bends 99", "99 bends: give 0"),

@@ -318,7 +318,8 @@ def test_mean_and_standard_deviation_are_those_of_the_lines():
     data = learned()[1]
     *lines, mean = run(several, data, attacks=QUICK)
     assert [line.label for line in lines] == ["net0", "net1", "net2"]
-    assert (mean.of, mean.label, mean.checkpoints) == ("mean", "mean(std)", ["net0.pt", "net1.pt", "net2.pt"])
+    assert (mean.of, mean.label) == ("mean", "mean(std) of 3 checkpoints")
+    assert mean.checkpoints == ["net0.pt", "net1.pt", "net2.pt"]
     for name in mean.under:
         values = [line.under[name]["accuracy"] for line in lines]
         assert mean.under[name]["accuracy"] == pytest.approx(np.mean(values))
@@ -442,14 +443,43 @@ def test_ensembles_of_some_checkpoints_each_have_a_mean():
     several = [learned(seed)[0] for seed in range(4)]
     found = run(several, learned()[1], attacks="attack", ensemble=True, members=2)
     assert [(line.of, line.label) for line in found[4:]] == [
-        ("ensemble", "ensemble 1 of 2"),
-        ("ensemble", "ensemble 2 of 2"),
-        ("mean", "mean(std)"),
+        ("mean", "mean(std) of 4 checkpoints"),
+        ("ensemble", "ensemble 1 (2 members)"),
+        ("ensemble", "ensemble 2 (2 members)"),
+        ("mean", "mean(std) of 2 ensembles"),
     ]
-    assert found[4].checkpoints == ["net0.pt", "net1.pt"]
-    assert found[5].checkpoints == ["net2.pt", "net3.pt"]
-    values = [line.under["PGD-3"]["accuracy"] for line in found[4:6]]
-    assert found[6].under["PGD-3"]["accuracy"] == pytest.approx(np.mean(values))
+    assert found[5].checkpoints == ["net0.pt", "net1.pt"]
+    assert found[6].checkpoints == ["net2.pt", "net3.pt"]
+    for mean, lines in ((found[4], found[:4]), (found[7], found[5:7])):
+        values = [line.under["PGD-3"]["accuracy"] for line in lines]
+        assert mean.under["PGD-3"]["accuracy"] == pytest.approx(np.mean(values))
+        assert not any("ensembles" in remark or "above" in remark for remark in mean.remarks())
+
+
+@pytest.mark.parametrize(
+    ("members", "labels"),
+    [
+        (0, ["mean(std) of 2 checkpoints", "ensemble of 2"]),
+        (
+            1,
+            [
+                "mean(std) of 2 checkpoints",
+                "ensemble 1 (1 member)",
+                "ensemble 2 (1 member)",
+                "mean(std) of 2 ensembles",
+            ],
+        ),
+    ],
+)
+def test_the_checkpoints_of_an_ensemble_have_their_mean_too_at_each_budget(members, labels):
+    several = [learned(seed)[0] for seed in range(2)]
+    found = run(several, learned()[1], "0.05,0.1", attacks="attack", ensemble=True, members=members)
+    assert [line.label for line in found] == ["net0", "net1", *labels] * 2
+
+
+def test_a_mean_of_an_older_file_says_what_it_may_be_of():
+    mean = a_line(of="mean", label="mean(std)")
+    assert any("that of the ensembles where there are any" in remark for remark in mean.remarks())
 
 
 # Lists of attacks.
@@ -647,7 +677,7 @@ def a_line(**fields) -> Evaluation:
 
 
 def test_the_figure_shows_each_accuracy_with_its_error():
-    mean = a_line(of="mean", label="mean(std)")
+    mean = a_line(of="mean", label="mean(std) of 2 checkpoints")
     for found in mean.under.values():
         found["accuracy_std"] = 0.2
     for results in (
@@ -689,8 +719,9 @@ def test_the_command_gives_a_table_json_a_file_and_a_figure(run, place, capsys):
     )
     assert (code, err) == (0, "")
     told = json.loads(out)
+    labels = ["a", "b", "mean(std) of 2 checkpoints", "ensemble of 2"]
     assert [(r["budget"], r["label"]) for r in told["results"]] == [
-        (eps, name) for eps in ("0.05", "0.1") for name in ("a", "b", "ensemble of 2")
+        (eps, label) for eps in ("0.05", "0.1") for label in labels
     ]
     for result in told["results"]:
         assert list(result["under"]) == ["clean", "PGD-2", "APGD-DLR-3", "Square-5", "worst case"]
@@ -727,11 +758,22 @@ def test_a_table_for_a_paper_has_nothing_else_but_comments(run):
 
 
 @pytest.mark.parametrize(
+    ("layout", "last"),
+    [("text", "wrote {}"), ("latex", "% wrote {}"), ("markdown", "<!-- wrote {} -->")],
+)
+def test_that_a_figure_was_written_is_a_comment_in_a_table_for_a_paper(layout, last, run, place):
+    figure = f"{place}/p.png"
+    words = f"evaluate {{place}}/a.pt --eps 0.1 --attacks attack --format {layout} --figure {figure}"
+    code, out, _ = run(words)
+    assert code == 0
+    assert out.splitlines()[-1] == last.format(figure)
+
+
+@pytest.mark.parametrize(
     ("words", "told"),
     [
         ("evaluate {place}/a.pt --eps 0.1 --attacks pgd-20", "pgd:steps=20"),
         ("evaluate {place}/a.pt --eps 0.1 --members 2", "give --ensemble as well"),
-        ("evaluate {place}/a.pt {place}/other.pt --eps 0.1", "cannot be compared"),
         ("evaluate {place}/a.pt --eps 0.1 --format word", "not one of 'text', 'markdown', 'latex'"),
         ("evaluate --eps 0.1", "Missing argument"),
     ],

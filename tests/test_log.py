@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -360,14 +361,44 @@ def test_epochs_are_kept_as_they_were_from_the_initial_weights_on(
     assert found.complete
 
 
-def test_nothing_is_trained_where_the_log_would_cost_another_file(npz, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("each", "words"),
+    [
+        ([0.0, 0.05, 0.1], "is scheduled, from 0 to 0.1: "),
+        ([0.1, 0.05, 0.05, 0.0], "is scheduled, from 0.1 to 0: "),
+        ([0.0, 0.05, 0.08, 0.0], "is scheduled, between 0 and 0.08: "),
+        ([0.02, 0.1, 0.01, 0.03], "is scheduled, between 0.01 and 0.1: "),
+    ],
+)
+def test_a_scheduled_budget_is_told_by_its_ends_or_by_its_range_under_periods(each, words):
+    log = Log()
+    for eps in each:
+        log.add(gradient_norm=1.0, error=0.5, loss=1.0, distance=1.0, eps=eps, lr=0.1)
+    found = log.training(
+        eps=0.1, budget="0.1", norm="linf", attack="", steps_per_epoch=1, batch_size=8, epochs=len(each)
+    )
+    assert words in found.remarks()[0]
+
+
+def test_nothing_is_trained_where_its_files_would_cost_another(npz, tmp_path, monkeypatch):
     monkeypatch.setattr("landscape.runs.train_module", None)
     save(Run("sharpness", {"schema": 1}), tmp_path / "results.h5")
     of = {"schema": 1, "checkpoint": {"path": str(tmp_path / "tt.pt")}, "data": {}}
     save(Run("training", of), tmp_path / "tt.h5")
     (tmp_path / "notes.h5").write_text("notes")
+    (tmp_path / "diary.txt").write_text("dear diary")
+    (tmp_path / "b-epoch1.pt").write_text("on the first day")
+    (tmp_path / "link.pt").symlink_to(npz)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    other = "is there, and is no checkpoint to write over"
     for name, options, words in [
+        (Path(npz).name, {}, other),
+        (Path(npz).name, {"resume": False}, other),
+        ("link.pt", {}, other),
+        ("diary.txt", {}, other),
+        ("diary.txt", {"log": tmp_path / "d.h5", "resume": False}, other),
+        ("results.h5", {"log": tmp_path / "d.h5"}, other),
+        ("b.pt", {"keep": 1}, other),
         ("notes.pt", {}, "no result file to write over"),
         ("a.pt", {"log": tmp_path / "notes.h5"}, "no result file to write over"),
         ("results.pt", {}, "holds results of the kind sharpness; give --log"),

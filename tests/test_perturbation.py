@@ -325,7 +325,6 @@ def command(tmp_path, monkeypatch, capsys):
     for seed, name in enumerate(("a.pt", "b.pt")):
         torch.manual_seed(seed)
         torch.save(registry.make("model", SPEC).state_dict(), name)
-    torch.save(registry.make("model", SPEC.replace("hidden=6", "hidden=7")).state_dict(), "wide.pt")
     rng = np.random.default_rng(0)
     np.savez("data.npz", x=rng.uniform(size=(30, 1, 4, 4)).astype(np.float32), y=np.arange(30) % 3)
 
@@ -408,9 +407,8 @@ def test_an_interruption_keeps_the_directions_that_were_finished(command, monkey
     ("given", "words"),
     [
         (["a.pt", "--eps", "0"], "eps = 0 has no perturbation"),
-        (["a.pt"], "eps = 0 has no perturbation"),
+        (["a.pt"], "give --eps, such as 8/255"),
         (["a.pt", "--eps", "0,0.1"], "eps = 0 has no perturbation"),
-        (["a.pt", "wide.pt", "--eps", "0.1"], "wide.pt cannot be compared with a.pt"),
         (["a.pt", "b.pt", "a.pt", "--eps", "0.1"], "3 checkpoints were given; perturbation takes 1 to 2"),
         (["a.pt", "--eps", "0.1", "--radii", "0,1"], "lengths above 0"),
         (["a.pt", "--eps", "0.1", "--radii", "-1:1:3"], "lengths above 0"),

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp
 
-from landscape import cli, load
+from landscape import cli, load, plot, registry
 from landscape.data import Data
 from landscape.errors import InputError
 from landscape.laboratory import ask
@@ -106,7 +106,8 @@ def test_the_slopes_at_zero_are_those_of_the_loss(norm, box):
 @pytest.mark.parametrize(("norm", "box"), NORMS)
 def test_the_version_space_only_shrinks_and_T_only_grows(norm, box):
     x, y = examples(40, 5, balanced=True)
-    found = ask("sets", data(x, y), norm=norm, box=box, points=8, models=10, low=0.01, high=2.0).results[0]
+    high = 1.0 if norm == "linf" else 2.0
+    found = ask("sets", data(x, y), norm=norm, box=box, points=8, models=10, low=0.01, high=high).results[0]
     assert found.version_backwards == found.trapped_backwards == 0
     assert (np.diff(found.version) <= 0).all()
     assert (np.diff(found.trapped) >= 0).all()
@@ -438,6 +439,12 @@ def test_a_question_is_answered_stored_shown_and_drawn(words, kind, file, capsys
         assert "linear, " in paper
 
 
+@pytest.mark.parametrize("name", registry.named("theory"))
+def test_just_the_questions_that_have_a_figure_offer_one(name, capsys):
+    assert cli.run(["theory", name, "--help"]) == 0
+    assert ("--figure" in capsys.readouterr().out) == (name in plot.PANELS)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -448,7 +455,8 @@ def test_a_question_is_answered_stored_shown_and_drawn(words, kind, file, capsys
         ("minimum --data {}/d.npz --eps 8", "8/255"),
         ("plane --data {}/d.npz", "2 pixels and 2 classes"),
         ("sets --data {}/d.npz --low 1", "0 < low < high"),
-        ("eps-bar --data {}/d.npz --figure f.pdf", "no figure"),
+        ("sets --data {}/d.npz --high 5", "--high 5 is wider than the box [0, 1]"),
+        ("eps-bar --data {}/d.npz --figure f.pdf", "No such option"),
         ("minimum --data {}/d.npz -o f.pdf --figure ./f.pdf", "give two names"),
         ("eps-bar --data {}/d.npz --examples 100", "100 examples were asked for"),
     ],

@@ -344,7 +344,7 @@ def test_a_scheduled_training_is_a_plain_loop_with_the_formulas_bit_for_bit(mode
         eps=0.1, budget="0.1", norm="linf", attack="", steps_per_epoch=4, batch_size=32, epochs=5
     )
     assert np.allclose(np.stack([result.each_eps, result.lr], axis=1), told, rtol=1e-9, atol=1e-12)
-    assert "the budget is scheduled, from 0 to" in result.remarks()[0]
+    assert "the budget is scheduled, between 0 and 0.1: " in result.remarks()[0]
 
 
 def test_a_scheduled_mini_batch_is_within_its_own_budget(data, monkeypatch):

@@ -393,7 +393,7 @@ def test_one_checkpoint_alone_is_the_first_and_draws(command):
 @pytest.mark.parametrize(
     ("files", "code", "words"),
     [
-        (("a.pt", "other.pt"), 2, "parameters of different shapes"),
+        (("a.pt", "other.pt"), 3, "parameters of different shapes"),
         (("a.pt", "b.pt", "gone.pt"), 3, "gone.pt"),
         (("gone.pt", "a.pt"), 3, "gone.pt"),
         ((), 2, "CKPT"),
@@ -408,7 +408,7 @@ def test_a_mistake_is_one_line_and_its_exit_code(files, code, words, command):
 
 def test_a_model_that_is_told_for_checkpoints_that_it_does_not_fit_is_a_mistake_too(command):
     code, out, err = command("a.pt", "other.pt", "--model", SPEC)
-    assert (code, out) == (2, "")
+    assert (code, out) == (3, "")
     assert "other.pt cannot be compared with a.pt" in err
 
 

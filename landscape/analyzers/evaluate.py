@@ -41,7 +41,7 @@ class Evaluation:
     """The accuracy of a checkpoint, of an ensemble, or the mean over several of them, under one budget.
 
     eps, budget, norm: size of the perturbations in pixels of [0, 1], as a number and as it was written
-    of: "checkpoint", "ensemble", or "mean" over those above it
+    of: "checkpoint", "ensemble", or "mean" over all of one of these under the budget, which its label names
     label, checkpoints: its name in a table, and the paths of what it is of
     examples: how many the accuracies are of
     loss_name: the objective's own loss, which the losses are of
@@ -122,9 +122,10 @@ class Evaluation:
         told += [*self._blind(), *self._sure()]
         if self.of == "mean":
             told.append(
-                "mean(std) is that of the lines above it: 68.42(57) stands for a standard deviation of 0.57, "
-                "68.4(1.3) for one of 1.3"
+                "mean(std): 68.42(57) stands for a standard deviation of 0.57, 68.4(1.3) for one of 1.3"
             )
+        if self.label == MEAN:  # as files had it that said no more
+            told.append("mean(std) is that of the ensembles where there are any, else of the checkpoints")
         if self.of == "ensemble":
             told.append(
                 "an ensemble predicts by the mean of its members' probabilities (softmax) and is attacked as "
@@ -189,7 +190,7 @@ def evaluate(
 
     One line for each checkpoint, a column for each attack, and the worst case over all of them: an example
     counts only if no attack finds a misclassified input, and it is none itself. Several checkpoints, such as
-    those of several seeds, also have their mean(std).
+    those of several seeds, also have their mean(std), and so have several ensembles.
 
     An attack is NAME:OPTIONS on the run's own loss, or NAME-LOSS:OPTIONS on another: apgd-dlr:steps=50. The
     word "attack" is the one of --attack, which is to be that of the training. AutoAttack is autoattack, with
@@ -205,6 +206,7 @@ def evaluate(
     groups = _groups(len(points), members, ensemble)
     plan = _plan(attacks, first, task, seed)
     results: list[Evaluation] = []
+    counts = {"checkpoint": len(points), "ensemble": len(groups)}
     for place, budget in enumerate(task.budgets):
         lines: list[Evaluation] = []
         for line, network in _lines(points, groups, budget):
@@ -213,8 +215,10 @@ def evaluate(
             for line in _attacked(line, o, budget, plan if budget.eps else [], full):  # noqa: B020
                 yield [*results, *lines, line]
             lines.append(line)
-        over = [line for line in lines if line.of == ("ensemble" if ensemble else "checkpoint")]
-        results += [*lines, *([_mean(over)] if len(over) > 1 else [])]
+            alike = [each for each in lines if each.of == line.of]
+            if len(alike) > 1 and len(alike) == counts[line.of]:
+                lines.append(_mean(alike))
+        results += lines
         task.run.complete = place + 1 == len(task.budgets)
         yield [*results]
 
@@ -345,9 +349,10 @@ def _lines(
         labels.add(label := label_of(network.name, labels))
         yield empty("checkpoint", label, paths[-1:]), network
     for number, group in enumerate(groups, 1):
-        which = f" {number}" if len(groups) > 1 else ""
+        size = f"{len(group)} member{'s' * (len(group) > 1)}"
+        label = f"ensemble {number} ({size})" if len(groups) > 1 else f"ensemble of {len(group)}"
         together = ensemble([points[i].objective.network for i in group])
-        yield empty("ensemble", f"ensemble{which} of {len(group)}", [paths[i] for i in group]), together
+        yield empty("ensemble", label, [paths[i] for i in group]), together
 
 
 def _attacked(
@@ -436,7 +441,7 @@ def _mean(lines: list[Evaluation]) -> Evaluation:
     return replace(
         lines[0],
         of="mean",
-        label=MEAN,
+        label=f"{MEAN} of {len(lines)} {lines[0].of}s",
         checkpoints=[path for line in lines for path in line.checkpoints],
         under=under,
         zero_loss=float(np.mean([line.zero_loss for line in lines])),

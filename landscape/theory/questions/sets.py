@@ -124,6 +124,11 @@ def sets(
             f"--low {low} --high {high} --points {points} --models {models} is not possible; give "
             "0 < low < high and at least 2 points and models"
         )
+    if norm == "linf" and high > 1:
+        raise InputError(
+            f"--high {high:g} is wider than the box [0, 1] of the inputs; eps is in pixels of [0, 1], give 1 "
+            "at most"
+        )
     start = time.perf_counter()
     x, y = arrays(data)
     grid = np.append(0.0, np.geomspace(low, high, points))
