@@ -129,7 +129,7 @@ def subject(
 def beside(first: Subject, checkpoint: str | os.PathLike[str]) -> Subject:
     """Another checkpoint to compare with a first, on the same data; its parameters must have the same shapes.
 
-    Its model is as it says itself, or as told, or else that of the first. InputError where they differ.
+    Its model is as it says itself, or as told, or else that of the first. CheckpointError where they differ.
     """
     how = first.opening
     file = read(checkpoint, trust=how.trust)
@@ -139,9 +139,9 @@ def beside(first: Subject, checkpoint: str | os.PathLike[str]) -> Subject:
         dtype, device = first.network.theta.dtype, first.network.theta.device
         network = Network(loaded.module, dtype=dtype, device=device, name=str(file.path))
     except CheckpointError as error:
-        raise InputError(f"{file.path} cannot be compared with {path}: {error}") from error
+        raise CheckpointError(f"{file.path} cannot be compared with {path}: {error}") from error
     if (network.names, network.shapes) != shapes:
-        raise InputError(
+        raise CheckpointError(
             f"{file.path} ({loaded.model}, {len(network):,} parameters) and {path} ({first.model}, "
             f"{len(first.network):,} parameters) have parameters of different shapes; compare checkpoints of "
             "one model"
