@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landscape.plot.style import colours, legend_above, printable
+from landscape.plot.style import colours, eps_is, legend_above, printable
 from landscape.results import Run
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def evaluate(run: Run, axes: Axes, *, beside: Sequence[Run] = ()) -> None:
     for result, aside in zip(run.results, apart, strict=True):
         error = "accuracy_std" if result.of == "mean" else "accuracy_stderr"
         found = [result.under[name] for name in result.under]
-        of = f", $\\epsilon$ = {result.budget}" if len(budgets) > 1 or len(labels) == 1 else ""
+        of = f", {eps_is(result)}" if len(budgets) > 1 or len(labels) == 1 else ""
         axes.errorbar(
             np.array([names.index(name) for name in result.under]) + aside,
             [100 * each["accuracy"] for each in found],

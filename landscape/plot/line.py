@@ -13,7 +13,7 @@ from landscape.errors import InputError
 from landscape.plot.errors import inner_gaps
 from landscape.plot.marks import sizes
 from landscape.plot.plane import Plane, plane, short
-from landscape.plot.style import STYLE, coloured, logarithmic
+from landscape.plot.style import STYLE, coloured, eps_is, logarithmic
 from landscape.results import Run
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _curve(axes: Axes, result: Surface, colour: Any, quantity: str, error: bool)
     frozen = result.adversary == "frozen"
     axes.plot(result.x, values, color=colour, linestyle="--" if frozen else "-")
     # The legend tells colours and dashes apart.
-    axes.plot([], color=colour, label=rf"$\epsilon$ = {result.budget}")
+    axes.plot([], color=colour, label=eps_is(result))
     if frozen:
         axes.plot([], color="0.4", linestyle="--", label="frozen")
     measured = result.done & ~result.interpolated

@@ -17,7 +17,7 @@ from landscape.plot.errors import error_scale, errors
 from landscape.plot.levels import colour_bar
 from landscape.plot.line import QUANTITIES, line, sections
 from landscape.plot.plane import Plane, holds_theta, plane, short, stem, units
-from landscape.plot.style import STYLE, WIDTHS
+from landscape.plot.style import STYLE, WIDTHS, eps_is
 from landscape.plot.surface import draw, shared_scale
 from landscape.results import Run
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from landscape.surfaces.surface import Surface
 
+NORMS = {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$"}
 STYLES = ("contour", "surface", "heat", "line")
 SMALL = 7  # points
 PAD, TALL = 0.04, 4.0  # inches: around everything; of a row of panels at most
@@ -193,7 +194,11 @@ def _lines(runs: Sequence[Run], error: bool) -> Figure:
         pair[0].xaxis.label.set_visible(False)
         pair[0].tick_params(labelbottom=False)
         if len(columns) > 1:
-            name = [stem(run.provenance["checkpoint"]["path"]) if len(runs) > 1 else "", _where(run, which)]
+            name = [
+                stem(run.provenance["checkpoint"]["path"]) if len(runs) > 1 else "",
+                NORMS.get(cuts[0].norm, "") if len({cut.norm for cut in everything}) > 1 else "",
+                _where(run, which),
+            ]
             title = _lettered(i, ", ".join(filter(None, name)), len(columns))
             pair[0].set_title(title, loc="left", fontsize=STYLE["font.size"], pad=11)
     for axes in grid.flat:
@@ -223,12 +228,13 @@ def _title(result: Surface, run: Run | None) -> str:
     if run is None:
         return f"{_budget(result)}\n{loss}"
     name = stem(run.provenance["checkpoint"]["path"])
-    apart = ", " if len(name) + len(result.budget) + 7 * (result.adversary == "frozen") < 18 else "\n"
+    longer = 7 * (result.adversary == "frozen") + 4 * (result.norm == "l2")
+    apart = ", " if len(name) + len(result.budget) + longer < 18 else "\n"
     return f"{name}{apart}{_budget(result)}\n{loss}"
 
 
 def _budget(result: Surface) -> str:
-    return rf"$\epsilon$ = {result.budget}" + (", frozen" if result.adversary == "frozen" else "")
+    return eps_is(result) + (", frozen" if result.adversary == "frozen" else "")
 
 
 def _where(run: Run, which: int) -> str:
