@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp
 
@@ -514,6 +515,19 @@ def test_budgets_above_eps_bar_alone_and_a_single_one_have_a_figure(file, eps):
         assert first < found.results[0].eps_bar < last
     cli.run(f"theory minimum --data {file}/d.npz --classes 0,1 --eps {eps} --figure {file}/out.png".split())
     assert (file / "out.png").exists()
+
+
+@pytest.mark.parametrize("panels", [1, 2, 3, 4, 5, 6, 8])
+def test_any_number_of_planes_is_drawn_whole(panels, file):
+    eps = ",".join(f"{0.1 * i:.1f}" for i in range(panels))
+    canvas = figure([ask("plane", str(file / "two.npz"), eps=eps)])
+    FigureCanvasAgg(canvas).draw()
+    for axes in canvas.axes:
+        left, bottom, right, top = axes.get_tightbbox().extents
+        assert left >= 0
+        assert bottom >= 0
+        assert right <= canvas.bbox.width
+        assert top <= canvas.bbox.height
 
 
 def test_the_region_of_an_impossible_request_is_refused():
