@@ -530,6 +530,26 @@ def test_any_number_of_planes_is_drawn_whole(panels, file):
         assert top <= canvas.bbox.height
 
 
+def test_a_minimiser_outside_of_the_plane_is_an_arrowhead_inside_and_its_place_is_told(file):
+    run = ask("plane", str(file / "two.npz"), eps="0", extent=8.0)
+    (found,) = run.results
+    for factor, inside in ((1.5, True), (1.0, True), (0.9, False), (0.1, False)):
+        edge = factor * np.abs(found.best).max()
+        near = dataclasses.replace(found, w=found.w * edge / found.w[-1])
+        (axes,) = figure([Run("plane", run.provenance, [near], True)]).axes
+        (mark,) = [line for line in axes.lines if "w^*" in str(line.get_label())]
+        at = np.ravel(mark.get_data())
+        assert (np.abs(at) <= edge).all()
+        if inside:
+            assert (mark.get_marker(), mark.get_label()) == ("*", "$w^*$")
+            assert np.allclose(at, found.best)
+            continue
+        assert np.arctan2(*at) == pytest.approx(np.arctan2(*found.best))
+        x, y = (f"{float(f'{v:.2g}'):g}".replace("-", "−") for v in found.best)
+        assert mark.get_label() == f"$w^*$ = ({x}, {y}), outside"
+        assert not isinstance(mark.get_marker(), str)
+
+
 def test_the_region_of_an_impossible_request_is_refused():
     with pytest.raises(InputError, match="from 0"):
         region(np.zeros((1, 2)), -0.1)
