@@ -601,6 +601,21 @@ def test_the_error_of_a_line_is_a_band_of_its_standard_error_and_bars_of_the_gap
     ]
 
 
+@pytest.mark.parametrize("height", [0.5, 40.0])
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_bands_and_bars_of_a_line_lie_within_its_axes(height, share):
+    x, gap = np.linspace(0, 1, 31), np.full(31, NAN)
+    loss = barrier(height)(x)
+    top = loss.argmax()
+    gap[top] = 2 * height
+    found = made(x, None, loss, eps=0.1, loss_stderr=share * loss, gap=gap)
+    low, high = plot.figure([a_run(found)], error=True).axes[0].get_ylim()
+    assert high > max((loss * (1 + share)).max(), loss[top] + 2 * height)
+    assert low < loss.min() * max(1 - share, 0.1)
+    bare = plot.figure([a_run(found)]).axes[0].get_ylim()
+    assert low < bare[0] < bare[1] < high
+
+
 def test_a_loss_on_a_line_that_is_not_finite_is_a_cross_below_and_a_gap_in_the_curve():
     loss = 1 + G**2
     loss[4] = math.inf

@@ -52,7 +52,7 @@ def line(
         raise InputError("a result over a plane is no line; give landscape.plot.sections of it")
     lies = plane(provenance or {})
     everything = [*results, *beside]
-    _limits(axes, everything, quantity)
+    _limits(axes, everything, quantity, error)
     for result, colour in coloured([*results], [Run("", {}, everything)]):
         _curve(axes, result, colour, quantity, error)
         if quantity == "loss" and lies.trajectory and lies.trajectory.get("y") is None:
@@ -89,19 +89,32 @@ def _cut(result: Surface, place: Any, along: np.ndarray) -> Surface:
     return dataclasses.replace(result, **{**cut, "x": along, "y": None})
 
 
-def _limits(axes: Axes, everything: Sequence[Surface], quantity: str) -> None:
-    """Per cent for accuracy; a logarithmic axis where the finite losses span a decade."""
+def _limits(axes: Axes, everything: Sequence[Surface], quantity: str, error: bool) -> None:
+    """Per cent for accuracy; a logarithmic axis where the finite losses span a decade.
+
+    error: whether bands and bars have to fit in, on a logarithmic axis down to a decade below the losses
+    """
     if quantity == "accuracy":
         axes.set_ylim(0, 100)
         return
     losses = np.concatenate([result.loss[result.done].ravel() for result in everything])
     losses = losses[np.isfinite(losses)]
     positive = losses[losses > 0]
+    drawn = np.concatenate([losses, *map(_ends, everything)]) if error else losses
     if len(positive) and losses.min() >= 0 and losses.max() >= 10 * positive.min():
-        logarithmic(axes, positive.min() / 1.3, 1.3 * losses.max())
+        lowest = max(drawn.min(), positive.min() / 10) if error else positive.min()
+        logarithmic(axes, lowest / 1.3, 1.3 * drawn.max())
     elif len(losses):
-        room = 0.06 * np.ptp(losses) or 0.1 * abs(losses[0]) or 1.0
-        axes.set_ylim(losses.min() - room, losses.max() + room)
+        room = 0.06 * np.ptp(drawn) or 0.1 * abs(drawn[0]) or 1.0
+        axes.set_ylim(drawn.min() - room, drawn.max() + room)
+
+
+def _ends(result: Surface) -> np.ndarray:
+    """Where the bands of the losses and the bars on them end, so far as they are finite."""
+    spread = np.nan_to_num(result.loss_stderr)
+    ends = [result.loss - spread, result.loss + spread, result.loss + np.maximum(inner_gaps(result), 0)]
+    found = np.concatenate([each[result.done] for each in ends])
+    return found[np.isfinite(found)]
 
 
 def _curve(axes: Axes, result: Surface, colour: Any, quantity: str, error: bool) -> None:
