@@ -167,6 +167,18 @@ def test_titles_tell_checkpoint_budget_adversary_and_the_loss_of_theta():
     assert alone.get_title(loc="left").startswith(r"$\epsilon$ = 8/255, frozen")
 
 
+def test_long_names_of_checkpoints_keep_the_ends_that_tell_them_apart():
+    paths = [f"runs/resnet_cifar10_adversarial_{end}.pt" for end in ("final", "final_b", "epoch199")]
+    runs = [a_run(made(G, G, bowl(0)), path=path) for path in paths]
+    titles = [axes.get_title(loc="left").splitlines()[0] for axes in panels(plot.figure(runs))]
+    assert len({title[4:] for title in titles}) == 3
+    for title, path in zip(titles, paths, strict=True):
+        first, last = title[4:].partition(",")[0].split("…")
+        assert path.startswith(f"runs/{first}")
+        assert path.endswith(f"{last}.pt")
+        assert len(first + last) == 17
+
+
 @pytest.mark.parametrize("style", ["contour", "heat"])
 def test_a_loss_that_depends_on_x_alone_varies_along_the_horizontal_axis_alone(style):
     run = a_run(made(G, np.linspace(-1, 1, 15), lambda x, y: 3 + x + 0 * y))

@@ -114,9 +114,9 @@ def checkpoint_name(direction: Mapping[str, Any]) -> str:
 
 
 def stem(path: str) -> str:
-    """A checkpoint's name in a figure: its file's, without the ending, cut where it is long."""
-    name = Path(path).stem
-    return printable(name if len(name) <= LONG else f"{name[: LONG - 1]}…")
+    """A checkpoint's name in a figure: its file's, without the ending, cut in the middle where it is long."""
+    name, last = Path(path).stem, (LONG - 1) * 2 // 3  # names of a series differ at their ends
+    return printable(name if len(name) <= LONG else f"{name[: LONG - 1 - last]}…{name[-last:]}")
 
 
 def direction_label(direction: Mapping[str, Any], coordinate: str, vector: str) -> str:
