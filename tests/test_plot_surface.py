@@ -1,6 +1,7 @@
 """Figures of surfaces and lines: what is where, in which colour, and what the words say."""
 
 import dataclasses
+import itertools
 import math
 import re
 
@@ -506,6 +507,19 @@ def test_all_text_is_at_least_7_points():
 
 
 # Errors
+
+
+@pytest.mark.parametrize("steepness", [0.1, 0.5, 2, 5, 20, 300])
+def test_the_levels_beside_surfaces_do_not_touch(steepness):
+    loss = [lambda x, y, e=e: 1 + e + steepness * (x**2 + y**2) for e in (0.0, 0.05, 0.1)]
+    run = a_run(*(made(G, G, each, eps=0.05 * i, budget=f"{i}") for i, each in enumerate(loss)))
+    figure = plot.figure([run], style="surface", error=True)
+    pixels(figure)
+    for axes in panels(figure)[:3]:
+        labels = [tick.label1 for tick in axes.zaxis.get_major_ticks()]
+        spans = sorted((box.y0, box.y1) for box in (label.get_window_extent() for label in labels))
+        assert len(spans) >= 2
+        assert all(below[1] <= above[0] for below, above in itertools.pairwise(spans))
 
 
 def test_a_row_of_errors_shows_the_standard_error_and_the_gap_where_it_was_checked():

@@ -17,6 +17,7 @@ from landscape.plot.errors import error_scale, errors
 from landscape.plot.levels import colour_bar
 from landscape.plot.line import QUANTITIES, line, sections
 from landscape.plot.plane import Plane, holds_theta, plane, short, stem, units
+from landscape.plot.solid import few_levels
 from landscape.plot.style import STYLE, WIDTHS, eps_is
 from landscape.plot.surface import draw, shared_scale
 from landscape.results import Run
@@ -92,6 +93,8 @@ def _planes(runs: Sequence[Run], style: str, error: bool, cap: float | None) -> 
         place = grid[i // columns, i % columns]
         axes = canvas.add_subplot(place, projection="3d" if style == "surface" else None)
         later.append(draw(each.result, axes, found, each.lies, style))
+        if style == "surface":
+            few_levels(axes, found)
         drawn.append(axes)
         _head(axes, each, _lettered(i, each.title, len(panels)))
     pad = 0.05 if style == "surface" else 0.015
