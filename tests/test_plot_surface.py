@@ -660,6 +660,20 @@ def test_checkpoints_of_a_trajectory_on_a_line_lie_at_their_own_losses():
     ]
 
 
+def test_circles_on_a_line_are_in_the_legend_and_explained_below():
+    told = a_trajectory(y=None, losses={"0|none": [9.0, 1.5, 1.8, 1.2]})
+    figure = plot.figure([a_run(made(G, None, lambda x: 1 + x**2), trajectory=told)])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [r"$\epsilon$ = 0", "checkpoint"]
+    said = " ".join(figure.get_supxlabel().split())
+    assert "Circles: checkpoints projected onto the line, each at its own loss; the larger, the more" in said
+    assert "1 of 4 circles lie beyond the edges" in said
+    for bare in (a_run(made(G, None, lambda x: 1 + x**2)), one()):
+        figure = plot.figure([bare], style="line")
+        assert "Circles" not in figure.get_supxlabel()
+        assert "checkpoint" not in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def test_the_sections_of_a_plane_are_its_row_and_its_column_through_theta():
     y = np.linspace(-0.5, 0.5, 11)
     result = made(G, y, lambda x, y: 1 + x + 10 * y**2)

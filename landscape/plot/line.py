@@ -55,8 +55,11 @@ def line(
     _limits(axes, everything, quantity, error)
     for result, colour in coloured([*results], [Run("", {}, everything)]):
         _curve(axes, result, colour, quantity, error)
-        if quantity == "loss" and lies.trajectory and lies.trajectory.get("y") is None:
+        if quantity == "loss":
             _trajectory(axes, lies, result, colour)
+    if quantity == "loss" and any(own_losses(result, lies) for result in results):
+        look: Any = {"markerfacecolor": "white", "markeredgecolor": "0.4", "markeredgewidth": 0.8}
+        axes.plot([], "o", linestyle="none", label="checkpoint", **look)
     for x, name in lies.ends(along):
         axes.axvline(x, color="0.6", linewidth=0.7, linestyle=":", zorder=0, gid="end")
         if quantity == "loss":
@@ -69,6 +72,13 @@ def line(
     axes.xaxis.set_major_formatter(lambda value, _: short(value))
     axes.set_xlabel(lies.labels["xy".index(along)], fontsize=STYLE["font.size"])
     axes.set_ylabel(QUANTITIES[quantity], fontsize=STYLE["font.size"])
+
+
+def own_losses(result: Surface, lies: Plane) -> list[float]:
+    """Of the checkpoints projected on a line; empty where there are none, and on a section of a plane."""
+    told = lies.trajectory or {}
+    found = (told.get("losses") or {}).get(f"{result.budget}|{result.adversary}")
+    return found if found and told.get("y") is None else []
 
 
 def sections(result: Surface) -> list[Surface]:
@@ -155,8 +165,7 @@ def _curve(axes: Axes, result: Surface, colour: Any, quantity: str, error: bool)
 
 def _trajectory(axes: Axes, lies: Plane, result: Surface, colour: Any) -> None:
     """The checkpoints projected on the line, each at its own loss, the larger the farther off the line."""
-    told = lies.trajectory or {}
-    losses = (told.get("losses") or {}).get(f"{result.budget}|{result.adversary}")
+    told, losses = lies.trajectory or {}, own_losses(result, lies)
     if losses:
         off = sizes(np.nan_to_num(np.asarray(told["relative_residual"], dtype=float)))
         axes.scatter(

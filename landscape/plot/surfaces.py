@@ -12,10 +12,10 @@ import numpy as np
 
 from landscape.errors import InputError
 from landscape.format import plus_minus
-from landscape.plot.captions import caption, circles, ended, missing
+from landscape.plot.captions import caption, circles, circles_on_lines, ended, missing
 from landscape.plot.errors import error_scale, errors
 from landscape.plot.levels import colour_bar
-from landscape.plot.line import QUANTITIES, line, sections
+from landscape.plot.line import QUANTITIES, line, own_losses, sections
 from landscape.plot.plane import Plane, holds_theta, plane, short, stem, units
 from landscape.plot.solid import few_levels
 from landscape.plot.style import STYLE, WIDTHS, eps_is
@@ -220,7 +220,10 @@ def _lines(runs: Sequence[Run], error: bool) -> Figure:
         _lettered(i, _budget(cut), len(columns)) for i, (_, cuts, _) in enumerate(columns) for cut in cuts
     ]
     said = missing(everything, [f"{name}:" for name in names], "Crosses")
-    _say(canvas, [*([BANDS] * error), *said, *ended(runs)])
+    pairs = [(cut, plane(run.provenance)) for run, cuts, _ in columns for cut in cuts]
+    losses = np.concatenate([np.asarray(own_losses(*pair), dtype=float) for pair in pairs])
+    marked = circles_on_lines([lies for _, lies in pairs], losses, grid[0, 0].get_ylim())
+    _say(canvas, [*([BANDS] * error), *marked, *said, *ended(runs)])
     return canvas
 
 
