@@ -695,6 +695,24 @@ def test_the_figure_shows_each_accuracy_with_its_error():
         assert [t.get_text() for t in axes.get_xticklabels()] == ["clean", "PGD-3", "worst case"]
 
 
+def test_the_one_budget_of_several_checkpoints_is_told_and_marks_at_0_are_whole():
+    for norm, told in (("linf", r"$\epsilon$ = 0.1"), ("l2", r"$\ell_2$, $\epsilon$ = 0.1")):
+        results = [a_line(norm=norm), a_line(label="b", norm=norm)]
+        for result in results:
+            result.under["worst case"] = {**result.under["clean"], "accuracy": 0.0}
+        (axes,) = plot.figure([Run("evaluate", {"checkpoint": {"path": "a.pt"}}, results, True)]).axes
+        assert axes.get_ylabel() == f"accuracy (%), {told}"
+        assert axes.get_ylim()[0] == 0
+        assert not any(container.lines[0].get_clip_on() for container in axes.containers)
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == [r"a_\$b", "b"]
+    runs = [
+        Run("evaluate", {"checkpoint": {"path": "a.pt"}}, [a_line(norm=n), a_line(label="b", norm=n)], True)
+        for n in ("linf", "l2")
+    ]
+    for axes, told in zip(plot.figure(runs).axes, (r"$\epsilon$", r"$\ell_2$, $\epsilon$"), strict=True):
+        assert axes.get_legend().get_texts()[1].get_text() == f"b, {told} = 0.1"
+
+
 def test_tables_are_those_of_markdown_and_latex():
     rows = [["a", "b|c", "d"], ["x_1", "50 ± 1 %", "1(2)"]]
     assert markdown(rows) == "| a | b\\|c | d |\n| --- | ---: | ---: |\n| x_1 | 50 ± 1 % | 1(2) |"

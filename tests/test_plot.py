@@ -1,11 +1,14 @@
+import dataclasses
 import math
+import re
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
 from test_results import a_run, result
 
-from landscape import plot
+from landscape import load, plot
 from landscape.errors import InputError, LandscapeError
 from landscape.plot.grid import Panel, wrapped
 
@@ -221,3 +224,34 @@ def test_a_figure_of_a_run_that_ended_early_says_so():
     assert plot.figure([whole]).get_supxlabel() == ""
     assert plot.figure([ended]).get_supxlabel() == "incomplete: ended before it was done"
     assert plot.figure([whole, ended]).get_supxlabel().endswith("(b)")
+
+
+def words(canvas):
+    return [text.get_text() for text in canvas.findobj(matplotlib.text.Text)]
+
+
+@pytest.mark.parametrize(
+    "name", ["sharpness", "gradient", "scatter", "perturbation", "surface", "surface_line", "surface_section"]
+)
+def test_a_budget_in_l2_is_told_from_one_in_linf_wherever_it_is_named(name):
+    run = load(Path(__file__).parents[1] / f"data/results/{name}_eps0.1.h5")
+    told = {}
+    for norm in ("linf", "l2"):
+        run.results = [dataclasses.replace(result, norm=norm) for result in run.results]
+        told[norm] = words(plot.figure([run]))
+    named = [text for text in told["l2"] if r"\ell_2" in text]
+    assert [
+        re.sub(r"\$\\ell_2\$,? |, \$\\epsilon\$ in \$\\ell_2\$", "", text) for text in told["l2"]
+    ] == told["linf"]
+    plain = [text for text in told["linf"] if r"$\epsilon$ = " in text or r"budget $\epsilon$" in text]
+    assert len(named) == (3 if name == "scatter" else len(plain)) > 0
+
+
+def test_lines_of_two_norms_say_in_which_panel_is_which():
+    runs = [load(Path(__file__).parents[1] / "data/results/surface_line_eps0.1.h5") for _ in range(2)]
+    runs[1].results = [dataclasses.replace(result, norm="l2") for result in runs[1].results]
+    titles = [axes.get_title(loc="left") for axes in plot.figure(runs).axes]
+    assert [title for title in titles if title] == [
+        r"(a) lenet4_eps0.1, $\ell_\infty$",
+        r"(b) lenet4_eps0.1, $\ell_2$",
+    ]

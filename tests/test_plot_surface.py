@@ -1,6 +1,7 @@
 """Figures of surfaces and lines: what is where, in which colour, and what the words say."""
 
 import dataclasses
+import itertools
 import math
 import re
 
@@ -165,6 +166,18 @@ def test_titles_tell_checkpoint_budget_adversary_and_the_loss_of_theta():
     ]
     (alone,) = panels(plot.figure([a_run(frozen)]))
     assert alone.get_title(loc="left").startswith(r"$\epsilon$ = 8/255, frozen")
+
+
+def test_long_names_of_checkpoints_keep_the_ends_that_tell_them_apart():
+    paths = [f"runs/resnet_cifar10_adversarial_{end}.pt" for end in ("final", "final_b", "epoch199")]
+    runs = [a_run(made(G, G, bowl(0)), path=path) for path in paths]
+    titles = [axes.get_title(loc="left").splitlines()[0] for axes in panels(plot.figure(runs))]
+    assert len({title[4:] for title in titles}) == 3
+    for title, path in zip(titles, paths, strict=True):
+        first, last = title[4:].partition(",")[0].split("…")
+        assert path.startswith(f"runs/{first}")
+        assert path.endswith(f"{last}.pt")
+        assert len(first + last) == 17
 
 
 @pytest.mark.parametrize("style", ["contour", "heat"])
@@ -496,6 +509,19 @@ def test_all_text_is_at_least_7_points():
 # Errors
 
 
+@pytest.mark.parametrize("steepness", [0.1, 0.5, 2, 5, 20, 300])
+def test_the_levels_beside_surfaces_do_not_touch(steepness):
+    loss = [lambda x, y, e=e: 1 + e + steepness * (x**2 + y**2) for e in (0.0, 0.05, 0.1)]
+    run = a_run(*(made(G, G, each, eps=0.05 * i, budget=f"{i}") for i, each in enumerate(loss)))
+    figure = plot.figure([run], style="surface", error=True)
+    pixels(figure)
+    for axes in panels(figure)[:3]:
+        labels = [tick.label1 for tick in axes.zaxis.get_major_ticks()]
+        spans = sorted((box.y0, box.y1) for box in (label.get_window_extent() for label in labels))
+        assert len(spans) >= 2
+        assert all(below[1] <= above[0] for below, above in itertools.pairwise(spans))
+
+
 def test_a_row_of_errors_shows_the_standard_error_and_the_gap_where_it_was_checked():
     result = made(G, G, bowl(0.1), eps=0.1, budget="0.1")
     gap, redone = np.full((21, 21), NAN), np.zeros((21, 21), dtype=bool)
@@ -601,6 +627,21 @@ def test_the_error_of_a_line_is_a_band_of_its_standard_error_and_bars_of_the_gap
     ]
 
 
+@pytest.mark.parametrize("height", [0.5, 40.0])
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_bands_and_bars_of_a_line_lie_within_its_axes(height, share):
+    x, gap = np.linspace(0, 1, 31), np.full(31, NAN)
+    loss = barrier(height)(x)
+    top = loss.argmax()
+    gap[top] = 2 * height
+    found = made(x, None, loss, eps=0.1, loss_stderr=share * loss, gap=gap)
+    low, high = plot.figure([a_run(found)], error=True).axes[0].get_ylim()
+    assert high > max((loss * (1 + share)).max(), loss[top] + 2 * height)
+    assert low < loss.min() * max(1 - share, 0.1)
+    bare = plot.figure([a_run(found)]).axes[0].get_ylim()
+    assert low < bare[0] < bare[1] < high
+
+
 def test_a_loss_on_a_line_that_is_not_finite_is_a_cross_below_and_a_gap_in_the_curve():
     loss = 1 + G**2
     loss[4] = math.inf
@@ -617,6 +658,20 @@ def test_checkpoints_of_a_trajectory_on_a_line_lie_at_their_own_losses():
     assert circles.get_offsets().tolist() == [
         list(at) for at in zip(told["x"], [2.3, 1.5, 0.8, 0.5], strict=True)
     ]
+
+
+def test_circles_on_a_line_are_in_the_legend_and_explained_below():
+    told = a_trajectory(y=None, losses={"0|none": [9.0, 1.5, 1.8, 1.2]})
+    figure = plot.figure([a_run(made(G, None, lambda x: 1 + x**2), trajectory=told)])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [r"$\epsilon$ = 0", "checkpoint"]
+    said = " ".join(figure.get_supxlabel().split())
+    assert "Circles: checkpoints projected onto the line, each at its own loss; the larger, the more" in said
+    assert "1 of 4 circles lie beyond the edges" in said
+    for bare in (a_run(made(G, None, lambda x: 1 + x**2)), one()):
+        figure = plot.figure([bare], style="line")
+        assert "Circles" not in figure.get_supxlabel()
+        assert "checkpoint" not in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_the_sections_of_a_plane_are_its_row_and_its_column_through_theta():

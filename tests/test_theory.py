@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp
 
@@ -522,6 +523,39 @@ def test_budgets_above_eps_bar_alone_and_a_single_one_have_a_figure(file, eps):
         assert first < found.results[0].eps_bar < last
     cli.run(f"theory minimum --data {file}/d.npz --classes 0,1 --eps {eps} --figure {file}/out.png".split())
     assert (file / "out.png").exists()
+
+
+@pytest.mark.parametrize("panels", [1, 2, 3, 4, 5, 6, 8])
+def test_any_number_of_planes_is_drawn_whole(panels, file):
+    eps = ",".join(f"{0.1 * i:.1f}" for i in range(panels))
+    canvas = figure([ask("plane", str(file / "two.npz"), eps=eps)])
+    FigureCanvasAgg(canvas).draw()
+    for axes in canvas.axes:
+        left, bottom, right, top = axes.get_tightbbox().extents
+        assert left >= 0
+        assert bottom >= 0
+        assert right <= canvas.bbox.width
+        assert top <= canvas.bbox.height
+
+
+def test_a_minimiser_outside_of_the_plane_is_an_arrowhead_inside_and_its_place_is_told(file):
+    run = ask("plane", str(file / "two.npz"), eps="0", extent=8.0)
+    (found,) = run.results
+    for factor, inside in ((1.5, True), (1.0, True), (0.9, False), (0.1, False)):
+        edge = factor * np.abs(found.best).max()
+        near = dataclasses.replace(found, w=found.w * edge / found.w[-1])
+        (axes,) = figure([Run("plane", run.provenance, [near], True)]).axes
+        (mark,) = [line for line in axes.lines if "w^*" in str(line.get_label())]
+        at = np.ravel(mark.get_data())
+        assert (np.abs(at) <= edge).all()
+        if inside:
+            assert (mark.get_marker(), mark.get_label()) == ("*", "$w^*$")
+            assert np.allclose(at, found.best)
+            continue
+        assert np.arctan2(*at) == pytest.approx(np.arctan2(*found.best))
+        x, y = (f"{float(f'{v:.2g}'):g}".replace("-", "−") for v in found.best)
+        assert mark.get_label() == f"$w^*$ = ({x}, {y}), outside"
+        assert not isinstance(mark.get_marker(), str)
 
 
 def test_the_region_of_an_impossible_request_is_refused():

@@ -48,6 +48,7 @@ FIGURES = {"training": training}
 SURFACES = ("surface", "line")
 OWN_SCALES = {"gradient", "trajectory", "connect", "minimum"}  # each column of panels has its own scale
 ONE_LEGEND = {"gradient", "trajectory", "perturbation", "connect"}  # for a column, where it tells no numbers
+PASSES = 10  # of the layout, for panels of a fixed shape
 
 
 def figure(
@@ -111,7 +112,17 @@ def figure(
             if below in canvas.axes and above.get_xlabel() == below.get_xlabel():
                 above.xaxis.label.set_visible(False)
         canvas.set_size_inches(WIDTHS[columns], rows * (HEIGHT if rows < 3 else LOW) + LINE * sum(lines))
+        if any(axes.get_aspect() != "auto" for axes in canvas.axes):
+            _settle(canvas)
     return _with_what_is_missing(canvas, runs)
+
+
+def _settle(canvas: Figure) -> None:
+    """Let the layout find the height of panels of a fixed shape, which it only nears each time."""
+    layout = canvas.get_layout_engine()
+    assert layout is not None
+    for _ in range(PASSES):
+        layout.execute(canvas)
 
 
 def _with_what_is_missing(canvas: Figure, runs: list[Run]) -> Figure:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -109,8 +109,6 @@ def circles(results: Sequence[Surface], planes: Sequence[Plane]) -> list[str]:
     drawn = [(r, lies.trajectory) for r, lies in zip(results, planes, strict=True) if lies.trajectory]
     if not drawn:
         return []
-    off = 100 * np.concatenate([np.nan_to_num(each["relative_residual"]) for _, each in drawn])
-    span = f"{off.min():.0f} to {off.max():.0f} %" if off.max() > off.min() else f"{off[0]:.0f} %"
     result, each = drawn[0]
     assert result.y is not None
     x, y = np.asarray(each["x"]), np.asarray(each["y"])
@@ -119,8 +117,29 @@ def circles(results: Sequence[Surface], planes: Sequence[Plane]) -> list[str]:
     origin = "the star" if all(r.y is not None and holds_theta(r.x, r.y) for r, _ in drawn) else r"$\theta$"
     told = [
         f"Circles: checkpoints projected onto the plane{filled}; the larger, the more of their way from "
-        f"{origin} lies off it ({span})"
+        f"{origin} lies off it ({_span([told for _, told in drawn])})"
     ]
     if outside.any():
         told.append(f"{outside.sum()} of {len(x)} checkpoints lie beyond the edges")
     return told
+
+
+def circles_on_lines(planes: Sequence[Plane], losses: np.ndarray, limits: tuple[float, float]) -> list[str]:
+    """The same of lines, whose circles lie at these losses, and how many beyond the limits of their axes."""
+    drawn = [lies.trajectory for lies in planes if lies.trajectory]
+    if not drawn or not len(losses):
+        return []
+    told = [
+        "Circles: checkpoints projected onto the line, each at its own loss; the larger, the more of their "
+        rf"way from $\theta$ lies off it ({_span(drawn)})"
+    ]
+    inside = (losses >= limits[0]) & (losses <= limits[1])
+    if not inside.all():
+        told.append(f"{(~inside).sum()} of {len(losses)} circles lie beyond the edges")
+    return told
+
+
+def _span(drawn: Sequence[Mapping[str, Any]]) -> str:
+    """How much of the checkpoints' ways lies off, from the least to the most."""
+    off = 100 * np.concatenate([np.nan_to_num(each["relative_residual"]) for each in drawn])
+    return f"{off.min():.0f} to {off.max():.0f} %" if off.max() > off.min() else f"{off[0]:.0f} %"

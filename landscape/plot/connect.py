@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.plot.grid import Panel
-from landscape.plot.style import coloured, legend_above, logarithmic, printable
+from landscape.plot.style import coloured, eps_is, legend_above, logarithmic, printable
 from landscape.results import Run
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def connect(run: Run, axes: Axes, *, split: str, quantity: str = "loss", beside:
     each = {result.budget: result for result in found}
     told: set[str] = set()
     for one, colour in coloured(list(each.values()), [*beside, run]):
-        axes.plot([], color=colour, label=rf"$\epsilon$ = {one.budget}")
+        axes.plot([], color=colour, label=eps_is(one))
         for result in (r for r in found if r.budget == one.budget):
             _way(axes, result, quantity, colour)
             told.add(result.way)

@@ -237,7 +237,10 @@ def _axis(found: Scale) -> dict[str, Any]:
 
 def _name(result: Surface, run: Run | None) -> str:
     name = f"{stem(str(run.provenance['checkpoint']['path']))}, " if run else ""
-    return html.escape(f"{name}ε = {result.budget}" + (", frozen" if result.adversary == "frozen" else ""))
+    norm = "ℓ₂, " if result.norm == "l2" else ""
+    return html.escape(
+        f"{name}{norm}ε = {result.budget}" + (", frozen" if result.adversary == "frozen" else "")
+    )
 
 
 def _plain(text: str) -> str:

@@ -13,7 +13,7 @@ from landscape.errors import InputError
 from landscape.plot.errors import inner_gaps
 from landscape.plot.marks import sizes
 from landscape.plot.plane import Plane, plane, short
-from landscape.plot.style import STYLE, coloured, logarithmic
+from landscape.plot.style import STYLE, coloured, eps_is, logarithmic
 from landscape.results import Run
 
 if TYPE_CHECKING:
@@ -52,11 +52,14 @@ def line(
         raise InputError("a result over a plane is no line; give landscape.plot.sections of it")
     lies = plane(provenance or {})
     everything = [*results, *beside]
-    _limits(axes, everything, quantity)
+    _limits(axes, everything, quantity, error)
     for result, colour in coloured([*results], [Run("", {}, everything)]):
         _curve(axes, result, colour, quantity, error)
-        if quantity == "loss" and lies.trajectory and lies.trajectory.get("y") is None:
+        if quantity == "loss":
             _trajectory(axes, lies, result, colour)
+    if quantity == "loss" and any(own_losses(result, lies) for result in results):
+        look: Any = {"markerfacecolor": "white", "markeredgecolor": "0.4", "markeredgewidth": 0.8}
+        axes.plot([], "o", linestyle="none", label="checkpoint", **look)
     for x, name in lies.ends(along):
         axes.axvline(x, color="0.6", linewidth=0.7, linestyle=":", zorder=0, gid="end")
         if quantity == "loss":
@@ -69,6 +72,13 @@ def line(
     axes.xaxis.set_major_formatter(lambda value, _: short(value))
     axes.set_xlabel(lies.labels["xy".index(along)], fontsize=STYLE["font.size"])
     axes.set_ylabel(QUANTITIES[quantity], fontsize=STYLE["font.size"])
+
+
+def own_losses(result: Surface, lies: Plane) -> list[float]:
+    """Of the checkpoints projected on a line; empty where there are none, and on a section of a plane."""
+    told = lies.trajectory or {}
+    found = (told.get("losses") or {}).get(f"{result.budget}|{result.adversary}")
+    return found if found and told.get("y") is None else []
 
 
 def sections(result: Surface) -> list[Surface]:
@@ -89,19 +99,32 @@ def _cut(result: Surface, place: Any, along: np.ndarray) -> Surface:
     return dataclasses.replace(result, **{**cut, "x": along, "y": None})
 
 
-def _limits(axes: Axes, everything: Sequence[Surface], quantity: str) -> None:
-    """Per cent for accuracy; a logarithmic axis where the finite losses span a decade."""
+def _limits(axes: Axes, everything: Sequence[Surface], quantity: str, error: bool) -> None:
+    """Per cent for accuracy; a logarithmic axis where the finite losses span a decade.
+
+    error: whether bands and bars have to fit in, on a logarithmic axis down to a decade below the losses
+    """
     if quantity == "accuracy":
         axes.set_ylim(0, 100)
         return
     losses = np.concatenate([result.loss[result.done].ravel() for result in everything])
     losses = losses[np.isfinite(losses)]
     positive = losses[losses > 0]
+    drawn = np.concatenate([losses, *map(_ends, everything)]) if error else losses
     if len(positive) and losses.min() >= 0 and losses.max() >= 10 * positive.min():
-        logarithmic(axes, positive.min() / 1.3, 1.3 * losses.max())
+        lowest = max(drawn.min(), positive.min() / 10) if error else positive.min()
+        logarithmic(axes, lowest / 1.3, 1.3 * drawn.max())
     elif len(losses):
-        room = 0.06 * np.ptp(losses) or 0.1 * abs(losses[0]) or 1.0
-        axes.set_ylim(losses.min() - room, losses.max() + room)
+        room = 0.06 * np.ptp(drawn) or 0.1 * abs(drawn[0]) or 1.0
+        axes.set_ylim(drawn.min() - room, drawn.max() + room)
+
+
+def _ends(result: Surface) -> np.ndarray:
+    """Where the bands of the losses and the bars on them end, so far as they are finite."""
+    spread = np.nan_to_num(result.loss_stderr)
+    ends = [result.loss - spread, result.loss + spread, result.loss + np.maximum(inner_gaps(result), 0)]
+    found = np.concatenate([each[result.done] for each in ends])
+    return found[np.isfinite(found)]
 
 
 def _curve(axes: Axes, result: Surface, colour: Any, quantity: str, error: bool) -> None:
@@ -110,7 +133,7 @@ def _curve(axes: Axes, result: Surface, colour: Any, quantity: str, error: bool)
     frozen = result.adversary == "frozen"
     axes.plot(result.x, values, color=colour, linestyle="--" if frozen else "-")
     # The legend tells colours and dashes apart.
-    axes.plot([], color=colour, label=rf"$\epsilon$ = {result.budget}")
+    axes.plot([], color=colour, label=eps_is(result))
     if frozen:
         axes.plot([], color="0.4", linestyle="--", label="frozen")
     measured = result.done & ~result.interpolated
@@ -142,8 +165,7 @@ def _curve(axes: Axes, result: Surface, colour: Any, quantity: str, error: bool)
 
 def _trajectory(axes: Axes, lies: Plane, result: Surface, colour: Any) -> None:
     """The checkpoints projected on the line, each at its own loss, the larger the farther off the line."""
-    told = lies.trajectory or {}
-    losses = (told.get("losses") or {}).get(f"{result.budget}|{result.adversary}")
+    told, losses = lies.trajectory or {}, own_losses(result, lies)
     if losses:
         off = sizes(np.nan_to_num(np.asarray(told["relative_residual"], dtype=float)))
         axes.scatter(

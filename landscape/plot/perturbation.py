@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from landscape.analyzers.perturbation import BETWEEN
-from landscape.plot.style import against_eps, coloured, curve, legend_above
+from landscape.plot.style import against_eps, coloured, curve, eps_is, legend_above
 from landscape.results import Run
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def perturbation(run: Run, axes: Axes, *, direction: str, beside: Sequence[Run] 
         axes.set_ylabel("cosine of the perturbations")
     else:
         for result, colour in coloured(found, [*beside, run]):
-            label = rf"$\epsilon$ = {result.budget}"
+            label = eps_is(result)
             curve(axes, result.radii, result.cosine, result.cosine_stderr, color=colour, label=label)
             axes.axhline(result.floor, color=colour, linestyle="--", linewidth=0.8, zorder=0)
         axes.set_xscale("log")

@@ -42,6 +42,8 @@ def scatter(run: Run, axes: Axes, *, direction: str, beside: Sequence[Run] = ())
         )
         axes.set_ylim(max(seen[seen > 0].min(), low / 1000) / 1.5, 2 * seen.max())
     attacked = any(result.eps for result in found)
-    axes.set_xlabel("radius $h$" + ("\ndashed: frozen, dotted: floor" if attacked else ""))
+    # The legend has no room for it.
+    norm = r", $\epsilon$ in $\ell_2$" if any(result.norm == "l2" for result in found) else ""
+    axes.set_xlabel(f"radius $h${norm}" + ("\ndashed: frozen, dotted: floor" if attacked else ""))
     axes.set_ylabel(r"$\|\nabla L_\epsilon(\theta + h v) - \nabla L_\epsilon(\theta)\|$")
     legend_above(axes)

@@ -10,7 +10,7 @@ import matplotlib.ticker
 import numpy as np
 
 from landscape.format import plus_minus
-from landscape.plot.style import coloured, legend_above, logarithmic, mathematics
+from landscape.plot.style import coloured, eps_is, legend_above, logarithmic, mathematics
 from landscape.results import Run
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def sharpness(run: Run, axes: Axes, *, beside: Sequence[Run] = ()) -> None:
     for result, colour in coloured(run.results, [*beside, run]):
         # Of the smallest eigenvalues the smallest is the first.
         order = slice(None, None, -1 if result.which == "SA" else 1)
-        label = rf"$\epsilon$ = {result.budget}"
+        label = eps_is(result)
         if np.isfinite(result.trace):
             label += f", tr $H$ = {mathematics(plus_minus(result.trace, result.trace_stderr))}"
         index, values = np.arange(1, len(result.eigenvalues) + 1), result.eigenvalues[order]

@@ -63,6 +63,17 @@ def heights(loss: np.ndarray, found: Scale) -> np.ndarray:
     return np.log10(cut) if found.logarithmic else cut
 
 
+def few_levels(axes: Any, found: Scale) -> None:
+    """Beside a surface four levels at most, which do not touch in a small panel."""
+    _levels(axes, found, -(-(len(found.levels) - 1) // 3))
+
+
+def _levels(axes: Any, found: Scale, step: int) -> None:
+    shown = found.levels[:: -max(1, step)]
+    names = dict(zip(found.levels, found.names(), strict=True))
+    axes.set_zticks(heights(shown, found), [names[level] for level in shown])
+
+
 def _frame(
     axes: Any, result: Surface, lies: Plane, found: Scale, span: tuple[float, float], sheared: bool
 ) -> None:
@@ -73,9 +84,7 @@ def _frame(
     up = up[up > y[0] + 0.05 * np.ptp(y)] if len(up) > 1 else up
     axes.set_xticks(lies.place(along, np.full(len(along), y[0]), sheared=sheared)[0], [*map(short, along)])
     axes.set_yticks(lies.place(np.zeros(len(up)), up, sheared=sheared)[1], [*map(short, up)])
-    shown = found.levels[:: -max(1, len(found.levels) // 4)]
-    names = dict(zip(found.levels, found.names(), strict=True))
-    axes.set_zticks(heights(shown, found), [names[level] for level in shown])
+    _levels(axes, found, len(found.levels) // 4)
     axes.set_zlim(*span)
     sides = np.stack(lies.place(*np.meshgrid(x[[0, -1]], y[[0, -1]]), sheared=sheared)).reshape(2, -1)
     (left, bottom), (right, top) = sides.min(axis=1), sides.max(axis=1)

@@ -89,7 +89,7 @@ def against_eps(
     )
     if len(eps) == 1 or np.diff(eps).min() > 0.08 * np.ptp(eps):
         axes.set_xticks(eps, [found[i].budget for i in order])
-    axes.set_xlabel(r"budget $\epsilon$ (pixels of [0, 1])")
+    axes.set_xlabel(rf"{_norm(found[0], ' ')}budget $\epsilon$ (pixels of [0, 1])")
     legend_above(axes)
 
 
@@ -111,6 +111,15 @@ def positive_scale(axes: Axes, curves: list[float], upper: list[float], below: f
         logarithmic(axes, values.min() / below, 1.5 * high)
     elif high > 0:
         axes.set_ylim(0, 1.05 * high)
+
+
+def eps_is(result: Any) -> str:
+    """A result's budget as a label, with its norm where that is not l_inf."""
+    return rf"{_norm(result, ', ')}$\epsilon$ = {result.budget}"
+
+
+def _norm(result: Any, apart: str) -> str:
+    return rf"$\ell_2${apart}" if result.norm == "l2" else ""
 
 
 def legend_above(axes: Axes) -> None:

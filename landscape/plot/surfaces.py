@@ -12,12 +12,13 @@ import numpy as np
 
 from landscape.errors import InputError
 from landscape.format import plus_minus
-from landscape.plot.captions import caption, circles, ended, missing
+from landscape.plot.captions import caption, circles, circles_on_lines, ended, missing
 from landscape.plot.errors import error_scale, errors
 from landscape.plot.levels import colour_bar
-from landscape.plot.line import QUANTITIES, line, sections
+from landscape.plot.line import QUANTITIES, line, own_losses, sections
 from landscape.plot.plane import Plane, holds_theta, plane, short, stem, units
-from landscape.plot.style import STYLE, WIDTHS
+from landscape.plot.solid import few_levels
+from landscape.plot.style import STYLE, WIDTHS, eps_is
 from landscape.plot.surface import draw, shared_scale
 from landscape.results import Run
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from landscape.surfaces.surface import Surface
 
+NORMS = {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$"}
 STYLES = ("contour", "surface", "heat", "line")
 SMALL = 7  # points
 PAD, TALL = 0.04, 4.0  # inches: around everything; of a row of panels at most
@@ -91,6 +93,8 @@ def _planes(runs: Sequence[Run], style: str, error: bool, cap: float | None) -> 
         place = grid[i // columns, i % columns]
         axes = canvas.add_subplot(place, projection="3d" if style == "surface" else None)
         later.append(draw(each.result, axes, found, each.lies, style))
+        if style == "surface":
+            few_levels(axes, found)
         drawn.append(axes)
         _head(axes, each, _lettered(i, each.title, len(panels)))
     pad = 0.05 if style == "surface" else 0.015
@@ -193,7 +197,11 @@ def _lines(runs: Sequence[Run], error: bool) -> Figure:
         pair[0].xaxis.label.set_visible(False)
         pair[0].tick_params(labelbottom=False)
         if len(columns) > 1:
-            name = [stem(run.provenance["checkpoint"]["path"]) if len(runs) > 1 else "", _where(run, which)]
+            name = [
+                stem(run.provenance["checkpoint"]["path"]) if len(runs) > 1 else "",
+                NORMS.get(cuts[0].norm, "") if len({cut.norm for cut in everything}) > 1 else "",
+                _where(run, which),
+            ]
             title = _lettered(i, ", ".join(filter(None, name)), len(columns))
             pair[0].set_title(title, loc="left", fontsize=STYLE["font.size"], pad=11)
     for axes in grid.flat:
@@ -212,7 +220,10 @@ def _lines(runs: Sequence[Run], error: bool) -> Figure:
         _lettered(i, _budget(cut), len(columns)) for i, (_, cuts, _) in enumerate(columns) for cut in cuts
     ]
     said = missing(everything, [f"{name}:" for name in names], "Crosses")
-    _say(canvas, [*([BANDS] * error), *said, *ended(runs)])
+    pairs = [(cut, plane(run.provenance)) for run, cuts, _ in columns for cut in cuts]
+    losses = np.concatenate([np.asarray(own_losses(*pair), dtype=float) for pair in pairs])
+    marked = circles_on_lines([lies for _, lies in pairs], losses, grid[0, 0].get_ylim())
+    _say(canvas, [*([BANDS] * error), *marked, *said, *ended(runs)])
     return canvas
 
 
@@ -223,12 +234,13 @@ def _title(result: Surface, run: Run | None) -> str:
     if run is None:
         return f"{_budget(result)}\n{loss}"
     name = stem(run.provenance["checkpoint"]["path"])
-    apart = ", " if len(name) + len(result.budget) + 7 * (result.adversary == "frozen") < 18 else "\n"
+    longer = 7 * (result.adversary == "frozen") + 4 * (result.norm == "l2")
+    apart = ", " if len(name) + len(result.budget) + longer < 18 else "\n"
     return f"{name}{apart}{_budget(result)}\n{loss}"
 
 
 def _budget(result: Surface) -> str:
-    return rf"$\epsilon$ = {result.budget}" + (", frozen" if result.adversary == "frozen" else "")
+    return eps_is(result) + (", frozen" if result.adversary == "frozen" else "")
 
 
 def _where(run: Run, which: int) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 
+from landscape.plot.plane import short
 from landscape.plot.style import legend_above
 from landscape.results import Run
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 V, T = (matplotlib.colormaps["viridis"](shade) for shade in (0.2, 0.75))
+HEAD = np.array([[1.0, 0.0], [-1.0, 0.6], [-0.5, 0.0], [-1.0, -0.6], [1.0, 0.0]])  # of an arrow to the right
 EPS = r"budget $\epsilon$ (pixels of [0, 1])"
 
 
@@ -117,14 +119,7 @@ def plane(result: Any, axes: Axes, *, beside: Sequence[Run] = ()) -> None:
                 zorder=1,
             )
         axes.fill([], [], color=colour, alpha=0.35, linewidth=0, label=name)
-    star: Any = {
-        "marker": "*",
-        "markersize": 9,
-        "color": "white",
-        "markeredgecolor": "black",
-        "linestyle": "",
-    }
-    axes.plot(*np.clip(result.best, -extent, extent), zorder=5, label=r"$w^*$", **star)
+    _minimiser(axes, np.asarray(result.best), extent)
     axes.set_xlim(-extent, extent)
     axes.set_ylim(-extent, extent)
     axes.set_aspect("equal")
@@ -136,6 +131,20 @@ def plane(result: Any, axes: Axes, *, beside: Sequence[Run] = ()) -> None:
     legend = axes.get_legend()
     assert legend is not None
     legend.set_title(rf"$\epsilon$ = {result.budget}{of}")
+
+
+def _minimiser(axes: Axes, best: np.ndarray, extent: float) -> None:
+    """A star at w*; where that lies outside, an arrowhead at the border towards it, its place in words."""
+    style: Any = {"color": "white", "markeredgecolor": "black", "linestyle": "", "zorder": 5}
+    farthest = float(np.abs(best).max())
+    if farthest <= extent:
+        axes.plot(*best, marker="*", markersize=9, label=r"$w^*$", **style)
+        return
+    ahead = best / math.hypot(*best)
+    head = HEAD @ np.array([ahead, [-ahead[1], ahead[0]]])
+    told = ", ".join(short(float(f"{value:.2g}")) for value in best)
+    place = 0.92 * extent / farthest * best  # whole inside of the border
+    axes.plot(*place, marker=head, markersize=10, label=f"$w^*$ = ({told}), outside", **style)
 
 
 def _arcs(inside: np.ndarray) -> list[tuple[int, int]]:

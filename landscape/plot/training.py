@@ -11,7 +11,7 @@ import numpy as np
 
 from landscape.errors import InputError
 from landscape.log import running
-from landscape.plot.style import LINE, STYLE, WIDTHS, colours, positive_scale, printable
+from landscape.plot.style import LINE, STYLE, WIDTHS, colours, eps_is, positive_scale, printable
 from landscape.results import Run
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _in_order(runs: Sequence[Run]) -> tuple[list[str], list[Any]]:
     budgets = [(result.budget, result.norm) for result, _ in each]
     labels = []
     for result, run in each:
-        label = rf"$\epsilon$ = {result.budget}"
+        label = eps_is(result)
         if budgets.count((result.budget, result.norm)) > 1:
             label += f", {printable(Path(run.provenance['checkpoint']['path']).stem)}"
         labels.append(label)

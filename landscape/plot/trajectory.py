@@ -9,7 +9,7 @@ import matplotlib
 import matplotlib.ticker
 import numpy as np
 
-from landscape.plot.style import coloured, curve, legend_above, positive_scale
+from landscape.plot.style import coloured, curve, eps_is, legend_above, positive_scale
 from landscape.results import Run
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _over_checkpoints(run: Run, axes: Axes, name: str, beside: Sequence[Run]) ->
         found = [r for r in run.results if r.budget == one.budget]
         values, errors = (np.array([getattr(r, n) for r in found]) for n in (name, f"{name}_stderr"))
         style: Any = {"color": colour, "linestyle": "-" if one.eps else "--"}
-        curve(axes, x[: len(found)], values, errors, label=rf"$\epsilon$ = {one.budget}", **style)
+        curve(axes, x[: len(found)], values, errors, label=eps_is(one), **style)
     legend_above(axes)
     return x
 
