@@ -10,6 +10,7 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from seeds import over_panels, over_seeds
 
 from landscape import load
 from landscape.plot import save
@@ -60,18 +61,18 @@ def curve(axes: Axes, runs: dict[float, Run], schedule: str, under: str) -> None
         axes.plot([at] * len(bad), bad, marker, color=colour, markerfacecolor="none", markersize=5)
         axes.plot([at] * len(bad), bad, "x", color=colour, markersize=5, markeredgewidth=0.8)
         if there:
-            spread = np.std(there, ddof=1) if len(there) > 1 else 0.0
+            mean, spread = over_seeds(there)
             axes.errorbar(
                 at,
-                np.mean(there),
-                yerr=spread,
+                mean,
+                yerr=np.nan_to_num(spread),
                 marker=marker,
                 color=colour,
                 markerfacecolor="white" if len(there) < run.provenance["seeds"] else colour,
                 zorder=3,
                 capsize=1.5,
             )
-            means.append((at, np.mean(there)))
+            means.append((at, mean))
     if means:
         axes.plot(*np.array(means).T, linestyle=style or "none", color=colour)
 
@@ -108,16 +109,8 @@ def legend(canvas: Figure, there: list[str]) -> None:
         )
         for name in there
     ]
-    handles.append(Line2D([], [], marker="x", linestyle="none", color="0.3", label="a run that failed"))
-    handles.append(Line2D([], [], linestyle=(0, (1, 1)), color="0.6", label="a constant classifier"))
-    canvas.legend(
-        handles=handles,
-        title="mean ± standard deviation over the seeds that trained (hollow: not all did), small: each",
-        title_fontsize=STYLE["legend.fontsize"],
-        loc="outside upper center",
-        ncols=3,
-        frameon=False,
-    )
+    title = "mean ± standard deviation over the seeds that trained (hollow: not all did), small: each"
+    over_panels(canvas, handles, title, ncols=3)
 
 
 def stored(results: Path, eps: str) -> dict[str, dict[float, Run]]:

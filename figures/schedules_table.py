@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from seeds import over_panels, over_seeds
 
 from landscape import load
 from landscape.plot import save
@@ -31,7 +32,6 @@ LOOKS = {  # marker, place on viridis, how far aside
     "periodic, ensemble": ("D", 0.78, 0.24),
 }
 CONSTANT = 90  # percent: ten classes, as many examples of each
-FAILED = "a run that failed"
 
 
 def rows(folder: Path, names: tuple[str, str]) -> dict[str, list]:
@@ -74,8 +74,8 @@ def panel(axes: Axes, kinds: dict[str, list]) -> None:
             axes.plot([at] * len(bad), bad, marker, color=colour, markerfacecolor="none", markersize=4.5)
             axes.plot([at] * len(bad), bad, "x", color=colour, markersize=4.5, markeredgewidth=0.8)
             if there:
-                spread = np.std(there, ddof=1) if len(there) > 1 else 0.0
-                axes.errorbar(at, np.mean(there), yerr=spread, marker=marker, color=colour, capsize=1.5)
+                mean, spread = over_seeds(there)
+                axes.errorbar(at, mean, yerr=np.nan_to_num(spread), marker=marker, color=colour, capsize=1.5)
     axes.axhline(CONSTANT, color="0.6", linestyle=(0, (1, 1)), linewidth=0.9, zorder=0)
     for place in range(1, len(names)):
         axes.axvline(place - 0.5, color="0.92", linewidth=0.6, zorder=0)
@@ -98,17 +98,8 @@ def legend(canvas: Figure) -> None:
         )
         for kind, (marker, shade, _) in LOOKS.items()
     ]
-    handles.append(Line2D([], [], marker="x", linestyle="none", color="0.3", label=FAILED))
-    handles.append(Line2D([], [], linestyle=(0, (1, 1)), color="0.6", label="a constant classifier"))
-    canvas.legend(
-        handles=handles,
-        title="mean ± standard deviation over the seeds that trained, small: each",
-        title_fontsize=STYLE["legend.fontsize"],
-        loc="outside upper center",
-        ncols=5,
-        columnspacing=1.2,
-        frameon=False,
-    )
+    title = "mean ± standard deviation over the seeds that trained, small: each"
+    over_panels(canvas, handles, title, ncols=5, columnspacing=1.2)
 
 
 def draw(folder: Path = RESULTS) -> Figure:

@@ -1,4 +1,4 @@
-"""Mean and spread over the seeds of a study; not a figure itself."""
+"""Mean and spread over the seeds of a study, and its legend; not a figure itself."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from landscape import load
+from landscape.plot.style import STYLE
 from landscape.results import Run
 
 
@@ -42,3 +45,20 @@ def _mean(results: list[Any]) -> Any:
             found = np.array([over_seeds(column)[name != of] for column in columns])
             told[name] = found if isinstance(values[0], np.ndarray) else float(found[0])
     return dataclasses.replace(results[0], **told)
+
+
+def over_panels(canvas: Figure, handles: list[Line2D], title: str, **layout: Any) -> None:
+    """Above the panels of trainings that may fail: what is told of each, a failed run, a constant classifier.
+
+    layout: of the entries, as matplotlib takes it
+    """
+    failed = Line2D([], [], marker="x", linestyle="none", color="0.3", label="a run that failed")
+    constant = Line2D([], [], linestyle=(0, (1, 1)), color="0.6", label="a constant classifier")
+    canvas.legend(
+        handles=[*handles, failed, constant],
+        title=title,
+        title_fontsize=STYLE["legend.fontsize"],
+        loc="outside upper center",
+        frameon=False,
+        **layout,
+    )

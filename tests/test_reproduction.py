@@ -3,6 +3,7 @@
 import re
 import runpy
 
+import h5py
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -59,3 +60,20 @@ def test_a_figure_in_the_repository_is_what_its_results_draw(study, tmp_path, mo
     drawn, kept = imread(tmp_path / "drawn.png"), imread(ROOT / f"figures/{study}.png")
     assert drawn.shape == kept.shape
     assert np.abs(drawn - kept).mean() < 1e-3  # fonts may be drawn otherwise elsewhere
+
+
+def test_no_result_in_the_repository_tells_of_a_machine():
+    for path in (ROOT / "data/results").rglob("*.h5"):
+        told: list[str] = []
+
+        def take(name, thing, told=told):
+            told.extend(map(str, thing.attrs.values()))
+            if isinstance(thing, h5py.Dataset) and thing.dtype.kind in "OSU":
+                told.append(str(thing[()]))
+
+        with h5py.File(path) as file:
+            take("", file)
+            file.visititems(take)
+            assert file.attrs.get("host", "") == ""
+        assert told
+        assert not [text for text in told if re.search(r"(?<![\w.*)])/\w[\w.-]*/", text)], path
