@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr, t
+from over_seeds import bounds, spread
+from scipy.stats import spearmanr
 from trained import EPS, Nets, arguments, nets
 
 from landscape import load, measure
-from landscape.format import plus_minus
 from landscape.progress import progress
 
 LENETS = "own,crossed,untrained"
@@ -126,10 +126,6 @@ def _scale(fresh: Found) -> dict[str, float]:
     }
 
 
-def _over_seeds(values: Sequence[float]) -> str:
-    return plus_minus(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan)
-
-
 def _each(found: Found, trained: str, measured: str) -> list[Any]:
     return [r for (a, b, _), r in sorted(found.items()) if (a, b) == (trained, measured)]
 
@@ -157,7 +153,7 @@ def _own(found: Found, scale: Mapping[str, float] | None) -> str:
     rows = []
     for eps in sorted({a for a, b, _ in found if a == b}, key=float):
         each = _each(found, eps, eps)
-        rows.append([eps, *(_over_seeds([column(r) for r in each]) for column in columns.values())])
+        rows.append([eps, *(spread([column(r) for r in each]) for column in columns.values())])
     return _markdown(["eps", *columns], rows)
 
 
@@ -183,18 +179,16 @@ def _trends(found: Found, scale: Mapping[str, float] | None) -> str:
 
 def _factor(slopes: Sequence[float]) -> str:
     """exp(slope / 10) with the t-interval over the seeds."""
-    mean = float(np.mean(slopes))
+    middle, low, high = (math.exp(0.1 * slope) for slope in bounds(slopes))
     if len(slopes) < 2:
-        return f"{math.exp(0.1 * mean):.3g}"
-    half = float(t.ppf(0.975, len(slopes) - 1) * np.std(slopes, ddof=1) / math.sqrt(len(slopes)))
-    low, middle, high = (math.exp(0.1 * x) for x in (mean - half, mean, mean + half))
+        return f"{middle:.3g}"
     return f"{middle:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def _crossed(found: Found, quantity: Quantity) -> str:
     budgets = sorted({b for _, b, _ in found}, key=float)
     rows = [
-        [a, *(_over_seeds([quantity(r) for r in _each(found, a, b)]) for b in budgets)]
+        [a, *(spread([quantity(r) for r in _each(found, a, b)]) for b in budgets)]
         for a in sorted({a for a, _, _ in found}, key=float)
     ]
     return _markdown([f"{NAMES[quantity]}: trained at, measured at", *budgets], rows)

@@ -75,13 +75,17 @@ def spread(values: Sequence[float]) -> str:
     return plus_minus(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else np.nan)
 
 
-def interval(values: Sequence[float]) -> str:
-    """Mean and 95 % interval of it by Student's t, from the seeds' own values."""
+def bounds(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean, and the ends of its 95 % interval by Student's t from the seeds' own values; NaN of one seed."""
     n, mean = len(values), float(np.mean(values))
-    if n < 2:
-        return f"{mean:.2f}"
-    half = float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return f"{mean:.2f} [{mean - half:.2f}, {mean + half:.2f}]"
+    half = float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+    return mean, mean - half, mean + half
+
+
+def interval(values: Sequence[float], digits: int = 2) -> str:
+    """Mean and 95 % interval of it, to so many digits after the point."""
+    mean, *ends = (f"{value:.{digits}f}" for value in bounds(values))
+    return f"{mean} [{', '.join(ends)}]" if len(values) > 1 else mean
 
 
 def powers(each: dict[str, list[Any]], value: Callable[[Any], float]) -> list[float]:

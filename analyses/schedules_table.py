@@ -15,13 +15,12 @@ of measuring. figures/schedules_table.py draws it.
 from __future__ import annotations
 
 import argparse
-import math
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from evaluated import errors, evaluated, spread
-from scipy.stats import t
+from over_seeds import interval
 from trained import arguments, nets
 
 from landscape import load
@@ -112,17 +111,10 @@ def differences(results: Path) -> str:
     rows = [["worst-case error of", "less that of", "points"]]
     for one, other in pairs:
         if one in found and other in found and len(found[one]) == len(found[other]):
-            rows.append([_named(one), _named(other), interval(np.subtract(found[one], found[other]))])
+            rows.append(
+                [_named(one), _named(other), interval(np.subtract(found[one], found[other]), digits=1)]
+            )
     return markdown(rows)
-
-
-def interval(values: np.ndarray) -> str:
-    """Mean, and in brackets the ends of the interval that has its true value with 95 % confidence."""
-    mean, count = float(values.mean()), len(values)
-    if count < 2:
-        return f"{mean:.1f} [?]"
-    half = float(t.ppf(0.975, count - 1)) * float(values.std(ddof=1)) / math.sqrt(count)
-    return f"{mean:.1f} [{mean - half:.1f}, {mean + half:.1f}]"
 
 
 def _named(of: tuple[str, str]) -> str:
